@@ -1,0 +1,148 @@
+"""Every error tokenward raises on purpose, in one tree.
+
+::
+
+    TokenwardError
+    ├── InvalidInput              a value the caller can correct: which field, what is accepted
+    │   ├── UnknownEncoding       an encoding name that does not exist
+    │   ├── InvalidMessages       a message list its provider's format does not allow
+    │   └── AmbiguousFormat       a message list that more than one format could mean
+    ├── UnknownPrice              no price is known for a model (never priced at 0)
+    ├── ConfigurationError        a setting that cannot be used
+    ├── MissingExtra              an optional part that is not installed
+    ├── CorruptData               a data file of the package is not what was shipped
+    ├── QuotaExceeded             raised by library helpers that refuse instead of answering
+    └── StoreError                the ledger
+        ├── StoreUnavailable      cannot be reached or written right now
+        ├── SchemaTooNew          written by a newer tokenward
+        └── UnknownReservation    no such hold was ever given
+
+An error takes facts and writes its own message: what happened, with which value, what to do next. Messages never
+contain prompt text, secrets or paths of the machine. They are translated once per door: to MCP tool errors in
+``server/strict.py`` and to exit codes in ``server/cli.py``.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+_SHOWN_CHARACTERS = 60
+
+
+def shown(value: object) -> str:
+    """A caller's value, quoted, on one line and cut so that it can stand in a message."""
+    text = repr(value).encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
+
+
+def nearest(value: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?`` with the closest known name, or an empty string."""
+    match = get_close_matches(value.lower(), list(known), n=1, cutoff=0.6)
+    return f" Did you mean {match[0]!r}?" if match else ""
+
+
+class TokenwardError(Exception):
+    """Root of the tree. ``str(error)`` is safe to show to whoever called."""
+
+
+class InvalidInput(TokenwardError):  # noqa: N818 - named for what it is, as in the field's libraries
+    """A value that the caller can correct.
+
+    Args:
+        field: The argument's name as the caller wrote it.
+        problem: What is wrong and what is accepted, as one sentence without the field's name.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: {problem}")
+
+
+class UnknownEncoding(InvalidInput):
+    """An encoding name that does not exist."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        super().__init__(
+            "model", f"no encoding is called {shown(name)}.{nearest(name, names)} Known: {', '.join(names)}."
+        )
+
+
+class InvalidMessages(InvalidInput):
+    """A message list that its provider would refuse.
+
+    Args:
+        index: Position of the offending message, or ``None`` when it concerns the whole list.
+        problem: What is wrong and what to do, as one sentence.
+    """
+
+    def __init__(self, problem: str, index: int | None = None) -> None:
+        self.index = index
+        super().__init__("messages" if index is None else f"messages[{index}]", problem)
+
+
+class AmbiguousFormat(InvalidInput):
+    """A message list that more than one provider's format could mean."""
+
+    def __init__(self, candidates: Iterable[str]) -> None:
+        names = list(candidates)
+        super().__init__(
+            "format", f"the messages could be {' or '.join(names)}; say which with format={shown(names[0])}."
+        )
+
+
+class UnknownPrice(TokenwardError):  # noqa: N818
+    """No price is known for a model; an unknown price is never taken for 0."""
+
+    def __init__(self, model: str, reason: str = "") -> None:
+        self.model = model
+        detail = f" ({reason})" if reason else ""
+        super().__init__(f"model: no price is known for {shown(model)}{detail}. Use a model that `models` lists.")
+
+
+class ConfigurationError(TokenwardError):
+    """A setting that cannot be used: which one, why, and what is accepted."""
+
+
+class MissingExtra(TokenwardError):  # noqa: N818
+    """An optional part that is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} is not installed. Install it with: pip install 'tokenward[{extra}]'")
+
+
+class CorruptData(TokenwardError):  # noqa: N818
+    """A data file of the package is not the one that was shipped."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"The package's data file {name!r} is damaged (its SHA-256 differs). Reinstall tokenward.")
+
+
+class QuotaExceeded(TokenwardError):  # noqa: N818
+    """A limit refuses the work; raised only by helpers that cannot answer with a decision."""
+
+
+class StoreError(TokenwardError):
+    """The ledger could not do what was asked."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818
+    """The store cannot be reached or written right now; nothing was changed."""
+
+
+class SchemaTooNew(StoreError):  # noqa: N818
+    """The store was written by a newer version of tokenward."""
+
+    def __init__(self, found: int, supported: int) -> None:
+        super().__init__(
+            f"The store has schema version {found}; this tokenward supports up to {supported}. Upgrade tokenward."
+        )
+
+
+class UnknownReservation(StoreError):  # noqa: N818
+    """No hold with this id was ever given, or it was forgotten after its keeping time."""
+
+    def __init__(self, reservation_id: str) -> None:
+        super().__init__(
+            f"reservation_id: no reservation {shown(reservation_id)} is known. "
+            "Use the id that check_quota(reserve=true) returned, or record without one."
+        )

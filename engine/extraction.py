@@ -1,0 +1,154 @@
+"""Token usage out of a provider's response, brought to one convention.
+
+Providers disagree on what contains what: Anthropic and Bedrock report cache reads and writes beside the input, Gemini
+reports thoughts beside the candidates, xAI reports reasoning beside the completion. The field paths come from
+``genai-prices``; which provider's they are is told by the response's own shape.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tokenward.engine.catalog import Catalog
+from tokenward.engine.errors import InvalidInput
+from tokenward.engine.types import JsonObject, JsonValue
+from tokenward.engine.usage import TokenUsage
+
+if TYPE_CHECKING:
+    from genai_prices.types import Usage
+
+_WRAPPERS = ("response", "message")
+"""Where stream events keep the response: OpenAI's ``response.completed`` and Anthropic's ``message_start``."""
+
+_ANTHROPIC_FIELDS = ("cache_creation_input_tokens", "cache_read_input_tokens", "cache_creation", "server_tool_use")
+_GEMINI_FIELDS = ("promptTokenCount", "candidatesTokenCount", "totalTokenCount")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """Whose usage object it is: the provider and flavour of the extractor, and the key it expects it under."""
+
+    provider: str
+    flavor: str = "default"
+    root: str = "usage"
+
+
+def extract_usage(response: JsonObject, model: str | None, catalog: Catalog) -> tuple[str | None, TokenUsage]:
+    """The model and the tokens that a response reports.
+
+    Args:
+        response: A provider's raw response (OpenAI Chat Completions or Responses, Anthropic Messages, Gemini, Bedrock
+            Converse, Cohere, and what is compatible with them), the last event of its stream, or its bare usage object.
+        model: The model, where the caller knows it. It goes before the response's own statement.
+        catalog: Tells a model's provider, where the shape alone does not.
+
+    Returns:
+        The model's name, or ``None`` if neither side says, and the usage with whole input and whole output.
+
+    Raises:
+        InvalidInput: No known usage object, or numbers in it that cannot be.
+    """
+    holder, usage = _usage_object(response)
+    stated = holder.get("model", holder.get("modelVersion"))
+    name = model or (stated if isinstance(stated, str) and stated else None)
+    shape = _shape(usage, name, catalog)
+    extracted = _extracted(usage, shape)
+    return name, _normalised(lambda key: _count(extracted, key))
+
+
+def _usage_object(response: JsonObject) -> tuple[JsonObject, JsonObject]:
+    """The object that names the model, and the usage object in it. Gemini's keys are returned in camel case."""
+    wrapped = (response.get(key) for key in _WRAPPERS)
+    for holder in (response, *(inner for inner in wrapped if isinstance(inner, dict))):
+        for key in ("usage", "usageMetadata", "usage_metadata"):
+            usage = holder.get(key)
+            if isinstance(usage, dict):
+                return holder, _camel(usage) if key == "usage_metadata" else usage
+    return {}, _camel(response) if "prompt_token_count" in response else response
+
+
+def _camel(usage: JsonObject) -> JsonObject:
+    """The Python SDK's snake-case keys as the Gemini API writes them."""
+    return {_camel_key(key): value for key, value in usage.items()}
+
+
+def _camel_key(key: str) -> str:
+    first, *rest = key.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _shape(usage: JsonObject, model: str | None, catalog: Catalog) -> _Shape:
+    if any(key in usage for key in _GEMINI_FIELDS):
+        return _Shape("google", root="usageMetadata")
+    if "billed_units" in usage:
+        return _Shape("cohere")
+    if "inputTokens" in usage:
+        return _Shape("aws")
+    if "prompt_tokens" in usage:
+        return _chat_shape(usage, model, catalog)
+    if "input_tokens" in usage:
+        anthropic = any(key in usage for key in _ANTHROPIC_FIELDS) or "thinking_tokens" in _details(usage, "output")
+        return _Shape("anthropic") if anthropic else _Shape("openai", "responses")
+    raise InvalidInput(
+        "response",
+        "no token usage was recognised; give a response (or its usage object) of OpenAI, Anthropic, Gemini or Bedrock, "
+        "or the numbers themselves.",
+    )
+
+
+def _chat_shape(usage: JsonObject, model: str | None, catalog: Catalog) -> _Shape:
+    """Chat Completions, which xAI fills differently: its reasoning stands beside the completion, as the total shows."""
+    if "completion_tokens" not in usage:
+        return _Shape("openai", "embeddings")
+    prompt, completion, total = (usage.get(key) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    reasoning = _details(usage, "completion").get("reasoning_tokens")
+    if not isinstance(reasoning, int) or not reasoning:
+        return _Shape("openai", "chat")
+    if isinstance(prompt, int) and isinstance(completion, int) and isinstance(total, int):
+        beside = total == prompt + completion + reasoning
+    else:
+        beside = model is not None and catalog.resolve(model).provider == "x-ai"
+    return _Shape("x-ai", "chat") if beside else _Shape("openai", "chat")
+
+
+def _details(usage: JsonObject, side: str) -> JsonObject:
+    details: JsonValue = usage.get(f"{side}_tokens_details")
+    return details if isinstance(details, dict) else {}
+
+
+def _extracted(usage: JsonObject, shape: _Shape) -> "Usage":
+    from genai_prices.data import providers  # noqa: PLC0415 - heavy
+
+    provider = next(provider for provider in providers if provider.id == shape.provider)
+    try:
+        _, extracted = provider.extract_usage({shape.root: usage}, api_flavor=shape.flavor)
+    except ValueError:
+        raise InvalidInput(
+            "response", "its token usage is incomplete or not in whole numbers; give the final usage object."
+        ) from None
+    return extracted
+
+
+def _count(usage: "Usage", key: str) -> int:
+    value = usage.reported_value(key)
+    if not isinstance(value, int):
+        raise InvalidInput("response", f"its {key} is not a whole number.")
+    return value
+
+
+def _normalised(count: Callable[[str], int]) -> TokenUsage:
+    """Our usage from the extractor's. Cache writes without a stated keeping time are the provider's short ones."""
+    hour_writes = count("cache_write_1h_tokens")
+    stated_writes = count("cache_write_tokens")
+    writes = max(stated_writes, hour_writes + count("cache_write_5m_tokens"))
+    try:
+        return TokenUsage(
+            input_tokens=count("input_tokens") + writes - stated_writes,
+            output_tokens=count("output_tokens"),
+            cached_input_tokens=count("cache_read_tokens"),
+            cache_write_tokens=writes - hour_writes,
+            cache_write_1h_tokens=hour_writes,
+            reasoning_tokens=count("output_reasoning_tokens"),
+        )
+    except InvalidInput as error:
+        raise InvalidInput("response", f"its numbers do not add up ({error})") from None

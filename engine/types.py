@@ -1,0 +1,32 @@
+"""Small shared types: JSON as Python sees it, the injected clock and the injected identifiers."""
+
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+from uuid import uuid4
+
+JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonObject: TypeAlias = dict[str, JsonValue]
+
+Clock: TypeAlias = Callable[[], int]
+"""Now, as integer microseconds since the epoch in UTC."""
+
+NewId: TypeAlias = Callable[[], str]
+"""A fresh identifier, unique across processes."""
+
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+
+NANO_PER_USD = 1_000_000_000
+
+
+def system_clock() -> int:
+    """The wall clock, in integer microseconds UTC."""
+    return time.time_ns() // 1_000
+
+
+def random_id() -> str:
+    """A random identifier of 32 hexadecimal digits."""
+    return uuid4().hex

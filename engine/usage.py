@@ -1,0 +1,112 @@
+"""What one request used, and what a report sums: the ledger's nouns."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from tokenward.engine.errors import InvalidInput, shown
+
+MAX_TOKENS = 10**10
+"""Largest token number accepted for one request, far above any context window: a typo stays out of the ledger, and
+sums over it stay within 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Tokens of one request, by OpenTelemetry's conventions.
+
+    Attributes:
+        input_tokens: The whole input, cache reads and writes included.
+        output_tokens: The whole output, reasoning included.
+        cached_input_tokens: Part of the input that was read from the provider's cache.
+        cache_write_tokens: Part of the input written to the cache for 5 minutes.
+        cache_write_1h_tokens: Part of the input written to the cache for an hour.
+        reasoning_tokens: Part of the output spent on reasoning.
+
+    Raises:
+        InvalidInput: A negative number, a number above ``MAX_TOKENS``, or parts larger than their whole.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if not 0 <= value <= MAX_TOKENS:
+                raise InvalidInput(name, f"{shown(value)} is not a token count; give an integer from 0 to {MAX_TOKENS}.")
+        parts = self.cached_input_tokens + self.cache_write_tokens + self.cache_write_1h_tokens
+        if parts > self.input_tokens:
+            raise InvalidInput(
+                "input_tokens",
+                f"{self.input_tokens} is less than its cached and cache-write parts together ({parts}); "
+                "give the whole input.",
+            )
+        if self.reasoning_tokens > self.output_tokens:
+            raise InvalidInput(
+                "output_tokens",
+                f"{self.output_tokens} is less than its reasoning part ({self.reasoning_tokens}); give the whole output.",
+            )
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class UsageEvent:
+    """One line of the ledger. ``cost_nano`` is ``None`` when no price was known: never 0 for unknown."""
+
+    event_id: str
+    timestamp_us: int
+    admitted_us: int
+    user: str
+    model: str
+    usage: TokenUsage
+    cost_nano: int | None = None
+    price_source: str = ""
+    group: str = ""
+    session: str = ""
+    endpoint: str = ""
+    priority: str = "normal"
+    reservation_id: str = ""
+    overage: bool = False
+
+
+Dimension: TypeAlias = Literal["user", "model", "session", "group", "endpoint", "quarter_hour"]
+"""What usage can be summed by; ``quarter_hour`` is ``timestamp_us // 900_000_000``, from which every time zone's hours
+and days can be built (all offsets in use are multiples of 15 minutes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """A sum over the ledger: events with ``start_us <= timestamp_us < end_us``, of one user or of all."""
+
+    start_us: int
+    end_us: int
+    dimension: Dimension
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """One group of a :class:`UsageQuery`. ``key`` is the dimension's value (an integer's text for quarter hours)."""
+
+    key: str
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_nano: int = 0
+    unpriced_requests: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens

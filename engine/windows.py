@@ -1,0 +1,120 @@
+"""Windows of time as counted buckets: which buckets a limit counts now, and when each stops counting.
+
+A rolling window of *n* buckets counts the current bucket and the *n* before it, so that no span of the window's length
+ever holds more than the limit (the price is an average admission of n/(n+1)). A calendar window is one bucket: the
+day or the month in a time zone. Buckets in the near future count too: they exist only when the clock went backwards,
+and what they hold was admitted a moment ago. Buckets further ahead than one window are ignored, so that a clock that
+was wrong by a year cannot lock anybody out.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Literal, TypeAlias, get_args
+from zoneinfo import ZoneInfo, available_timezones
+
+from tokenward.engine.errors import InvalidInput, nearest, shown
+from tokenward.engine.types import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+
+Window: TypeAlias = Literal["minute", "hour", "day", "month"]
+Mode: TypeAlias = Literal["rolling", "calendar"]
+
+WINDOWS: tuple[Window, ...] = get_args(Window)
+
+_ROLLING: dict[Window, tuple[int, int]] = {
+    "minute": (10 * SECOND_US, 6),
+    "hour": (5 * MINUTE_US, 12),
+    "day": (HOUR_US, 24),
+    "month": (DAY_US, 30),
+}
+"""Bucket width in microseconds and the number of buckets in the window; a rolling month is 30 days."""
+
+
+@lru_cache(maxsize=64)
+def zone(name: str) -> ZoneInfo:
+    """The IANA time zone called ``name``.
+
+    Raises:
+        InvalidInput: There is no such zone.
+    """
+    known = available_timezones()
+    if name not in known:
+        by_lower = {one.lower(): one for one in known}
+        guess = by_lower.get(name.lower())
+        hint = f" Did you mean {guess!r}?" if guess else nearest(name, by_lower)
+        raise InvalidInput("timezone", f"{shown(name)} is not an IANA time zone.{hint}")
+    return ZoneInfo(name)
+
+
+def _to_us(moment: datetime) -> int:
+    return int(moment.timestamp()) * SECOND_US
+
+
+@lru_cache(maxsize=256)
+def _period(window: Window, timezone: str, quarter_hour: int) -> tuple[int, int]:
+    """Start and end of the calendar period that holds the UTC quarter hour ``quarter_hour``."""
+    tz = zone(timezone)
+    local = datetime.fromtimestamp(quarter_hour * 900, tz=UTC).astimezone(tz)
+    start = datetime(local.year, local.month, local.day if window == "day" else 1, tzinfo=tz)
+    # A day is found by its date, not by adding 24 hours: days of 23 and 25 hours exist.
+    if window == "month":
+        end = datetime(start.year + start.month // 12, start.month % 12 + 1, 1, tzinfo=tz)
+    else:
+        end = datetime.fromordinal(start.toordinal() + 1).replace(tzinfo=tz)
+    return _to_us(start), _to_us(end)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The windows of one kind: ``window`` in ``mode``, calendar ones in ``timezone``.
+
+    Raises:
+        InvalidInput: A calendar minute or hour, or an unknown zone.
+    """
+
+    window: Window
+    mode: Mode = "rolling"
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        if self.mode == "calendar":
+            if self.window not in ("day", "month"):
+                raise InvalidInput("mode", f"a {self.window} is always rolling; calendar is for day and month.")
+            zone(self.timezone)
+
+    @property
+    def name(self) -> str:
+        """Names the buckets in a stored state: ``day`` or ``month@Europe/Berlin``."""
+        return f"{self.window}@{self.timezone}" if self.mode == "calendar" else self.window
+
+    def period(self, at_us: int) -> tuple[int, int]:
+        """Start (included) and end (excluded) of the calendar period around ``at_us``."""
+        return _period(self.window, self.timezone, at_us // (900 * SECOND_US))
+
+    def bucket(self, at_us: int) -> int:
+        """The bucket that ``at_us`` falls into: an index, or a calendar period's start in microseconds."""
+        if self.mode == "calendar":
+            return self.period(at_us)[0]
+        return at_us // _ROLLING[self.window][0]
+
+    def counts(self, bucket: int, now_us: int) -> bool:
+        """Whether ``bucket`` is inside the window that ends now."""
+        if self.mode == "calendar":
+            start, end = self.period(now_us)
+            return start <= bucket <= end
+        width, buckets = _ROLLING[self.window]
+        return abs(now_us // width - bucket) <= buckets
+
+    def leaves_us(self, bucket: int) -> int:
+        """When ``bucket`` stops counting, in microseconds."""
+        if self.mode == "calendar":
+            return self.period(bucket)[1]
+        width, buckets = _ROLLING[self.window]
+        return (bucket + buckets + 1) * width
+
+    def since_us(self, now_us: int) -> int:
+        """The start of the oldest bucket that counts now."""
+        if self.mode == "calendar":
+            return self.period(now_us)[0]
+        width, buckets = _ROLLING[self.window]
+        return (now_us // width - buckets) * width

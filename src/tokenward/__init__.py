@@ -1,0 +1,1 @@
+"""The token ledger and budget authority for AI agents."""

@@ -1,0 +1,50 @@
+"""The store behind a URL."""
+
+from pathlib import Path
+from urllib.parse import unquote
+
+from tokenward.engine.errors import ConfigurationError
+from tokenward.engine.types import Clock, NewId, random_id, system_clock
+from tokenward.storage.base import UsageStore
+
+DEFAULT_URL = "sqlite:///"
+"""A file in the user's data directory."""
+
+
+def sqlite_path(url: str) -> Path | None:
+    """The file that a ``memory://`` or ``sqlite:///`` URL names; ``None`` for memory.
+
+    ``sqlite:///relative.db``, ``sqlite:////absolute.db``, ``sqlite:///`` (the user's data directory).
+
+    Raises:
+        ConfigurationError: Another scheme, or a host.
+    """
+    scheme, _, rest = url.partition("://")
+    if scheme == "memory" and rest in ("", "/"):
+        return None
+    if scheme != "sqlite":
+        raise ConfigurationError(
+            f"store: {scheme!r} is not a kind of store; give sqlite:///FILE, sqlite:////ABSOLUTE/FILE or memory://."
+        )
+    if not rest.startswith("/"):
+        raise ConfigurationError("store: a SQLite URL has three slashes before the file: sqlite:///FILE.")
+    name = unquote(rest[1:])
+    if name == ":memory:":
+        return None
+    if not name:
+        from platformdirs import user_data_path  # noqa: PLC0415 - heavy
+
+        return user_data_path("tokenward") / "ledger.db"
+    return Path(name).expanduser()
+
+
+def open_store(url: str, *, clock: Clock = system_clock, new_id: NewId = random_id) -> UsageStore:
+    """The store behind ``url``, not yet connected: use it as an async context manager.
+
+    Raises:
+        ConfigurationError: The URL names no store.
+    """
+    path = sqlite_path(url)
+    from tokenward.storage.sqlite import SqliteStore  # noqa: PLC0415 - heavy
+
+    return SqliteStore(path, clock=clock, new_id=new_id)
