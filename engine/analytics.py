@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from random import Random
 from typing import Literal, TypeAlias, TypeVar, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from zoneinfo import ZoneInfo
 
 from tokenward.engine.errors import InvalidInput, nearest, shown
 from tokenward.engine.forecast import DayUsage, Forecast, forecast
 from tokenward.engine.usage import Dimension, UsageSum
+from tokenward.engine.zones import time_zone
 
 GroupBy: TypeAlias = Literal["user", "model", "session", "group", "endpoint", "day", "hour_of_day"]
 
@@ -171,24 +172,6 @@ class UsageAnalytics:
             model_costs={model.key: model.cost_nano for model in sums["model"] if model.cost_nano},
             random=Random(self._seed),  # noqa: S311 - no secret
         )
-
-
-def time_zone(name: str) -> ZoneInfo:
-    """A time zone by its IANA name.
-
-    Raises:
-        InvalidInput: There is no such zone; the message names the nearest.
-    """
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        zones = {zone.lower(): zone for zone in available_timezones()}
-        cities = {lower.rpartition("/")[2]: zone for lower, zone in zones.items() if "/" in lower}
-        city = cities.get(name.lower().replace(" ", "_"))
-        hint = f" Did you mean {city!r}?" if city else nearest(name, zones.values())
-        raise InvalidInput(
-            "timezone", f"{shown(name)} is not a time zone; give an IANA name such as 'Europe/Berlin'.{hint}"
-        ) from None
 
 
 def _in_range(field: str, value: int, low: int, high: int | None) -> None:

@@ -261,7 +261,9 @@ def _denial(
     resets_us = _fits_us(live, one.limit.span, taken + requested - cap) if requested <= cap else None
     metric = one.limit.metric
     if requested > cap:
-        why = f"{amount_text(metric, requested)} asked for, more than the limit of {amount_text(metric, cap)} ever allows"
+        why = (
+            f"{amount_text(metric, requested)} asked for, more than the limit of {amount_text(metric, cap)} ever allows"
+        )
     else:
         limit, more = amount_text(metric, cap), amount_text(metric, requested)
         why = f"{amount_text(metric, taken)} of {limit} used or reserved, {more} more asked for"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 from uuid import uuid4
 
-JsonValue: TypeAlias = "None | bool | int | float | str | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = dict[str, JsonValue]
 
 Clock: TypeAlias = Callable[[], int]

@@ -37,7 +37,7 @@ class TokenUsage:
         for name in self.__slots__:
             value = getattr(self, name)
             if not 0 <= value <= MAX_TOKENS:
-                raise InvalidInput(name, f"{shown(value)} is not a token count; give an integer from 0 to {MAX_TOKENS}.")
+                raise InvalidInput(name, f"{shown(value)} is no token count; give an integer from 0 to {MAX_TOKENS}.")
         parts = self.cached_input_tokens + self.cache_write_tokens + self.cache_write_1h_tokens
         if parts > self.input_tokens:
             raise InvalidInput(
@@ -48,7 +48,7 @@ class TokenUsage:
         if self.reasoning_tokens > self.output_tokens:
             raise InvalidInput(
                 "output_tokens",
-                f"{self.output_tokens} is less than its reasoning part ({self.reasoning_tokens}); give the whole output.",
+                f"{self.output_tokens} is less than its reasoning part ({self.reasoning_tokens}); give it whole.",
             )
 
     @property

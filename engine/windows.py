@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
-from zoneinfo import ZoneInfo, available_timezones
 
-from tokenward.engine.errors import InvalidInput, nearest, shown
+from tokenward.engine.errors import InvalidInput
 from tokenward.engine.types import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from tokenward.engine.zones import time_zone
 
 Window: TypeAlias = Literal["minute", "hour", "day", "month"]
 Mode: TypeAlias = Literal["rolling", "calendar"]
@@ -30,22 +30,6 @@ _ROLLING: dict[Window, tuple[int, int]] = {
 """Bucket width in microseconds and the number of buckets in the window; a rolling month is 30 days."""
 
 
-@lru_cache(maxsize=64)
-def zone(name: str) -> ZoneInfo:
-    """The IANA time zone called ``name``.
-
-    Raises:
-        InvalidInput: There is no such zone.
-    """
-    known = available_timezones()
-    if name not in known:
-        by_lower = {one.lower(): one for one in known}
-        guess = by_lower.get(name.lower())
-        hint = f" Did you mean {guess!r}?" if guess else nearest(name, by_lower)
-        raise InvalidInput("timezone", f"{shown(name)} is not an IANA time zone.{hint}")
-    return ZoneInfo(name)
-
-
 def _to_us(moment: datetime) -> int:
     return int(moment.timestamp()) * SECOND_US
 
@@ -53,7 +37,7 @@ def _to_us(moment: datetime) -> int:
 @lru_cache(maxsize=256)
 def _period(window: Window, timezone: str, quarter_hour: int) -> tuple[int, int]:
     """Start and end of the calendar period that holds the UTC quarter hour ``quarter_hour``."""
-    tz = zone(timezone)
+    tz = time_zone(timezone)
     local = datetime.fromtimestamp(quarter_hour * 900, tz=UTC).astimezone(tz)
     start = datetime(local.year, local.month, local.day if window == "day" else 1, tzinfo=tz)
     # A day is found by its date, not by adding 24 hours: days of 23 and 25 hours exist.
@@ -80,7 +64,7 @@ class Span:
         if self.mode == "calendar":
             if self.window not in ("day", "month"):
                 raise InvalidInput("mode", f"a {self.window} is always rolling; calendar is for day and month.")
-            zone(self.timezone)
+            time_zone(self.timezone)
 
     @property
     def name(self) -> str:

@@ -138,9 +138,7 @@ async def reserve(
     )
     if request.ttl_us is None or not decision.allowed:
         return ReserveOutcome(decision)
-    hold = Reservation(
-        new_id(), request.subjects, request.amounts, request.model, now_us, now_us + request.ttl_us
-    )
+    hold = Reservation(new_id(), request.subjects, request.amounts, request.model, now_us, now_us + request.ttl_us)
     accounts.add(now_us, now_us, held=request.amounts)
     await tx.put_states(accounts.states)
     await tx.put_reservation(hold)
@@ -222,9 +220,9 @@ async def record(tx: Transaction, request: Record, now_us: int, new_id: NewId) -
         overage = settling.late or _over(accounts, now_us)
     event = _event(request, settling.subjects, new_id(), at_us, admitted_us, overage=overage)
     await tx.add_event(event)
-    answer = {"event_id": event.event_id, "user": user, "cost_nano": event.cost_nano, "overage": overage}
+    written: JsonObject = {"event_id": event.event_id, "user": user, "cost_nano": event.cost_nano, "overage": overage}
     for key in keys:
-        await tx.put_answer("record", key, answer, now_us)
+        await tx.put_answer("record", key, written, now_us)
     return RecordOutcome(event.event_id, user, event.cost_nano, overage)
 
 
@@ -266,9 +264,7 @@ async def release(tx: Transaction, reservation_id: str, now_us: int) -> ReleaseO
         raise UnknownReservation(reservation_id)
     if answer["ended"] == "released":
         tokens, cost_nano = answer["tokens"], answer["cost_nano"]
-        amounts = Amounts(
-            tokens if isinstance(tokens, int) else 0, cost_nano if isinstance(cost_nano, int) else None
-        )
+        amounts = Amounts(tokens if isinstance(tokens, int) else 0, cost_nano if isinstance(cost_nano, int) else None)
         return ReleaseOutcome(True, amounts, "released")
     return ReleaseOutcome(False, NOTHING, "settled" if answer["ended"] == "settled" else "expired")
 

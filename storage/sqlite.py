@@ -5,7 +5,7 @@ file wait their turn. The transaction is shielded from cancellation, so a cancel
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -112,7 +112,7 @@ class SqliteStore:
         return self._open
 
     @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[tuple[SqliteTransaction, int]]:
+    async def _transaction(self) -> AsyncGenerator[tuple[SqliteTransaction, int]]:
         """A transaction that holds the write lock, and the time at which it got it."""
         async with self._lock:
             with anyio.CancelScope(shield=True), _as_unavailable():
@@ -203,7 +203,7 @@ def _event(*row: Any) -> UsageEvent:
 
 
 @contextmanager
-def _as_unavailable() -> Iterator[None]:
+def _as_unavailable() -> Generator[None]:
     """Turns the driver's errors into :class:`StoreUnavailable`; a programming error stays what it is."""
     try:
         yield

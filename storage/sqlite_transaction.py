@@ -35,7 +35,7 @@ def _dump(state: State) -> str:
 
 
 def _parse(text: str) -> State:
-    stored = cast(dict[str, list[list[int]]], json.loads(text))
+    stored = cast("dict[str, list[list[int]]]", json.loads(text))
     return {name: {row[0]: (row[1], row[2]) for row in rows} for name, rows in stored.items()}
 
 
@@ -114,9 +114,10 @@ class SqliteTransaction:
     async def put_reservation(self, reservation: Reservation) -> None:
         """Add or replace a pending hold."""
         one = reservation
-        row = (one.reservation_id, one.subjects.user, one.subjects.group, one.subjects.session, one.model)
-        row += (one.amounts.tokens, one.amounts.cost_nano, one.amounts.requests, one.admitted_us, one.expires_us)
-        await self._connection.execute(f"INSERT OR REPLACE INTO reservation VALUES ({_marks(row)})", row)
+        who = (one.subjects.user, one.subjects.group, one.subjects.session)
+        what = (one.amounts.tokens, one.amounts.cost_nano, one.amounts.requests)
+        row = (one.reservation_id, *who, one.model, *what, one.admitted_us, one.expires_us)
+        await self._connection.execute(f"INSERT OR REPLACE INTO reservation VALUES ({_marks(row)})", row)  # noqa: S608
 
     async def drop_reservation(self, reservation_id: str) -> None:
         """Take a hold out of the pending ones."""
@@ -136,7 +137,7 @@ class SqliteTransaction:
     async def answer(self, kind: AnswerKind, key: str) -> JsonObject | None:
         """What was answered to a key before."""
         rows = await self._rows("SELECT answer FROM event_key WHERE kind = ? AND key = ?", (kind, key))
-        return cast(JsonObject, json.loads(rows[0][0])) if rows else None
+        return cast("JsonObject", json.loads(rows[0][0])) if rows else None
 
     async def put_answer(self, kind: AnswerKind, key: str, answer: JsonObject, now_us: int) -> None:
         """Remember an answer, and forget those past their keeping time."""
@@ -147,7 +148,7 @@ class SqliteTransaction:
     async def put_limit(self, limit: TokenLimit) -> None:
         """Add or replace a limit."""
         row = (limit.subject, limit.metric, limit.window, limit.limit, limit.mode, limit.timezone)
-        await self._connection.execute(f"INSERT OR REPLACE INTO token_limits VALUES ({_marks(row)})", row)
+        await self._connection.execute(f"INSERT OR REPLACE INTO token_limits VALUES ({_marks(row)})", row)  # noqa: S608
 
     async def drop_limit(self, subject: str, metric: str, window: str) -> bool:
         """Take a limit away; returns whether there was one."""

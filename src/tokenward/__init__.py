@@ -1,1 +1,101 @@
-"""The token ledger and budget authority for AI agents."""
+"""The token ledger and budget authority for AI agents.
+
+The library's public names. They are loaded when they are first used, so that ``import tokenward`` costs nothing.
+
+>>> from tokenward import TokenCounter, TokenizationModel
+>>> TokenCounter().count_tokens("Hello world", TokenizationModel.CL100K_BASE).token_count
+2
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenward.engine.analytics import ReportRequest, UsageAnalytics, UsageReport, UsageStats
+    from tokenward.engine.catalog import Catalog, ModelInfo
+    from tokenward.engine.counting.counter import TokenCounter, get_token_counter
+    from tokenward.engine.counting.messages import count_messages
+    from tokenward.engine.counting.results import (
+        BatchTokenCountResult,
+        MessageCount,
+        TokenCountResult,
+        TokenizationModel,
+    )
+    from tokenward.engine.errors import InvalidInput, StoreError, TokenwardError, UnknownPrice
+    from tokenward.engine.extraction import extract_usage
+    from tokenward.engine.history import TokenOptimizer, compress_messages, truncate_history, validate_messages
+    from tokenward.engine.money import nano, usd
+    from tokenward.engine.pricing import Cost, CostCalculator
+    from tokenward.engine.quota import TokenLimit
+    from tokenward.engine.usage import TokenUsage, UsageEvent
+    from tokenward.service import CostEstimate, EstimateRequest, Tokenward
+    from tokenward.tracker import QuotaCheck, QuotaRequest, RecordRequest, Release, UsageReceipt, UsageTracker
+
+__all__ = [
+    "BatchTokenCountResult",
+    "Catalog",
+    "Cost",
+    "CostCalculator",
+    "CostEstimate",
+    "EstimateRequest",
+    "InvalidInput",
+    "MessageCount",
+    "ModelInfo",
+    "QuotaCheck",
+    "QuotaRequest",
+    "RecordRequest",
+    "Release",
+    "ReportRequest",
+    "StoreError",
+    "TokenCountResult",
+    "TokenCounter",
+    "TokenLimit",
+    "TokenOptimizer",
+    "TokenUsage",
+    "TokenizationModel",
+    "Tokenward",
+    "TokenwardError",
+    "UnknownPrice",
+    "UsageAnalytics",
+    "UsageEvent",
+    "UsageReceipt",
+    "UsageReport",
+    "UsageStats",
+    "UsageTracker",
+    "compress_messages",
+    "count_messages",
+    "extract_usage",
+    "get_token_counter",
+    "nano",
+    "truncate_history",
+    "usd",
+    "validate_messages",
+]
+
+_HOMES = {
+    "engine.analytics": "ReportRequest UsageAnalytics UsageReport UsageStats",
+    "engine.catalog": "Catalog ModelInfo",
+    "engine.counting.counter": "TokenCounter get_token_counter",
+    "engine.counting.messages": "count_messages",
+    "engine.counting.results": "BatchTokenCountResult MessageCount TokenCountResult TokenizationModel",
+    "engine.errors": "InvalidInput StoreError TokenwardError UnknownPrice",
+    "engine.extraction": "extract_usage",
+    "engine.history": "TokenOptimizer compress_messages truncate_history validate_messages",
+    "engine.money": "nano usd",
+    "engine.pricing": "Cost CostCalculator",
+    "engine.quota": "TokenLimit",
+    "engine.usage": "TokenUsage UsageEvent",
+    "service": "CostEstimate EstimateRequest Tokenward",
+    "tracker": "QuotaCheck QuotaRequest RecordRequest Release UsageReceipt UsageTracker",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,6 +1,5 @@
 """The decision: pure functions over a state."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,7 +37,10 @@ def test_retry_after_is_when_enough_has_left_for_this_request() -> None:
 def test_what_can_never_fit_says_so() -> None:
     decision = quota.decide(ALICE, {"user:alice": {}}, Amounts(101), NOW_US)
     assert (decision.allowed, decision.retry_after_seconds) == (False, None)
-    assert decision.reason == "user:alice, tokens per minute: 101 tokens asked for, more than the limit of 100 tokens ever allows."
+    assert (
+        decision.reason
+        == "user:alice, tokens per minute: 101 tokens asked for, more than the limit of 100 tokens ever allows."
+    )
 
 
 def test_the_limit_that_keeps_waiting_longest_is_named() -> None:

@@ -9,10 +9,18 @@ from hypothesis import strategies as st
 
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.types import DAY_US, HOUR_US, MINUTE_US, SECOND_US
-from tokenward.engine.windows import Mode, Span, Window, zone
+from tokenward.engine.windows import Mode, Span, Window
 
 LENGTH_US: dict[Window, int] = {"minute": MINUTE_US, "hour": HOUR_US, "day": DAY_US, "month": 30 * DAY_US}
 TIMES = st.integers(0, 4_102_444_800 * SECOND_US)
+
+
+def date_of(moment: datetime) -> tuple[int, ...]:
+    return moment.year, moment.month, moment.day
+
+
+def month_of(moment: datetime) -> tuple[int, ...]:
+    return moment.year, moment.month
 
 
 def us(text: str) -> int:
@@ -20,7 +28,9 @@ def us(text: str) -> int:
 
 
 @given(st.sampled_from(sorted(LENGTH_US)), TIMES, st.integers(0, 40 * DAY_US))
-def test_a_rolling_window_counts_its_length_and_at_most_a_bucket_more(window: Window, at_us: int, later_us: int) -> None:
+def test_a_rolling_window_counts_its_length_and_at_most_a_bucket_more(
+    window: Window, at_us: int, later_us: int
+) -> None:
     span = Span(window)
     counts = span.counts(span.bucket(at_us), at_us + later_us)
     if later_us < LENGTH_US[window]:
@@ -50,9 +60,10 @@ def test_a_calendar_period_is_the_local_date(at_us: int, name: str) -> None:
         start_us, end_us = Span(window, "calendar", name).period(at_us)
         assert start_us <= at_us < end_us
         first, last = (
-            datetime.fromtimestamp(one // SECOND_US, tz=UTC).astimezone(ZoneInfo(name)) for one in (start_us, end_us - 1)
+            datetime.fromtimestamp(one // SECOND_US, tz=UTC).astimezone(ZoneInfo(name))
+            for one in (start_us, end_us - 1)
         )
-        same = (lambda one: (one.year, one.month, one.day)) if window == "day" else (lambda one: (one.year, one.month))
+        same = date_of if window == "day" else month_of
         assert same(first) == same(local) == same(last)
         before = datetime.fromtimestamp(start_us // SECOND_US - 1, tz=UTC).astimezone(ZoneInfo(name))
         assert same(before) != same(local)
@@ -65,8 +76,20 @@ def test_a_calendar_period_is_the_local_date(at_us: int, name: str) -> None:
         ("month", "UTC", "2028-02-29T12:00:00+00:00", "2028-02-01T00:00:00+00:00", "2028-03-01T00:00:00+00:00"),
         ("day", "Europe/Berlin", "2026-03-29T12:00:00+02:00", "2026-03-29T00:00:00+01:00", "2026-03-30T00:00:00+02:00"),
         ("day", "Europe/Berlin", "2026-10-25T12:00:00+01:00", "2026-10-25T00:00:00+02:00", "2026-10-26T00:00:00+01:00"),
-        ("day", "Asia/Kathmandu", "2026-11-21T18:20:00+00:00", "2026-11-22T00:00:00+05:45", "2026-11-23T00:00:00+05:45"),
-        ("month", "America/New_York", "2026-11-01T01:30:00-05:00", "2026-11-01T00:00:00-04:00", "2026-12-01T00:00:00-05:00"),
+        (
+            "day",
+            "Asia/Kathmandu",
+            "2026-11-21T18:20:00+00:00",
+            "2026-11-22T00:00:00+05:45",
+            "2026-11-23T00:00:00+05:45",
+        ),
+        (
+            "month",
+            "America/New_York",
+            "2026-11-01T01:30:00-05:00",
+            "2026-11-01T00:00:00-04:00",
+            "2026-12-01T00:00:00-05:00",
+        ),
     ],
 )
 def test_calendar_periods(window: Window, timezone: str, at: str, start: str, end: str) -> None:
@@ -94,8 +117,10 @@ def test_minutes_and_hours_are_rolling(window: Window) -> None:
         Span(window, "calendar")
 
 
-@pytest.mark.parametrize(("name", "hint"), [("europe/berlin", "'Europe/Berlin'"), ("Europe/Berln", "berlin"), ("../x", "")])
+@pytest.mark.parametrize(
+    ("name", "hint"), [("europe/berln", "Europe/Berlin"), ("berlin", "Europe/Berlin"), ("../x", "")]
+)
 def test_an_unknown_zone_is_refused_with_the_nearest_name(name: str, hint: str) -> None:
-    with pytest.raises(InvalidInput, match="not an IANA time zone") as error:
-        zone(name)
+    with pytest.raises(InvalidInput, match="not a time zone") as error:
+        Span("day", "calendar", name)
     assert hint in str(error.value)

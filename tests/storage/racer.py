@@ -1,7 +1,7 @@
-"""A process that spends from one limit as fast as it can: ``racer.py URL USER GROUP SEED``. Prints what it was admitted.
+"""A process that spends from one limit as fast as it can: ``racer.py URL USER GROUP SEED``. Prints its spending.
 
-It reserves 7, 11, 13 … tokens, settles most holds with a little less, releases some, and stops when even 1 token is
-refused.
+It reserves up to 13 tokens at a time, settles most holds with a little less, releases some, and stops when even 1
+token is refused.
 """
 
 import sys

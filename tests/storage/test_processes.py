@@ -5,7 +5,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -23,14 +22,17 @@ pytestmark = pytest.mark.anyio
 PROCESSES = 8
 LIMIT = 2_000
 RACER = Path(__file__).with_name("racer.py")
+STARTER = Path(__file__).with_name("starter.py")
 HOLDER = Path(__file__).with_name("holder.py")
 
 
-def race(url: str, user: Callable[[int], str], group: str) -> int:
+def race(url: str, user: str, group: str) -> int:
     """The tokens that eight processes were admitted together."""
     racers = [
         subprocess.Popen(
-            [sys.executable, str(RACER), url, user(seed), group, str(seed)], stdout=subprocess.PIPE, text=True
+            [sys.executable, str(RACER), url, user.format(seed=seed), group, str(seed)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         for seed in range(PROCESSES)
     ]
@@ -43,22 +45,20 @@ def race(url: str, user: Callable[[int], str], group: str) -> int:
 @pytest.mark.parametrize(
     ("limit", "user"),
     [
-        (TokenLimit("user:alice", "tokens", "day", LIMIT), lambda _: "alice"),
-        (TokenLimit("group:team", "tokens", "day", LIMIT), lambda seed: f"user{seed}"),
-        (TokenLimit("default", "tokens", "month", LIMIT, "calendar"), lambda _: "newcomer"),
+        (TokenLimit("user:alice", "tokens", "day", LIMIT), "alice"),
+        (TokenLimit("group:team", "tokens", "day", LIMIT), "user{seed}"),
+        (TokenLimit("default", "tokens", "month", LIMIT, "calendar"), "newcomer"),
     ],
     ids=["one user", "eight users of a group", "first request of a new subject"],
 )
-async def test_eight_processes_never_pass_a_limit_and_use_it_up(
-    tmp_path: Path, limit: TokenLimit, user: Callable[[int], str]
-) -> None:
+async def test_eight_processes_never_pass_a_limit_and_use_it_up(tmp_path: Path, limit: TokenLimit, user: str) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     async with open_store(url) as store:
         await store.set_limit(limit)
     admitted = race(url, user, "team")
     async with open_store(url) as store:
         recorded = sum(event.usage.total_tokens for event in await store.events(0, system_clock() + SECOND_US))
-        (row,) = await store.status(Subjects(user(0), "team"))
+        (row,) = await store.status(Subjects(user.format(seed=0), "team"))
     assert recorded == admitted == row.used
     assert row.reserved == 0
     assert 0.99 * LIMIT <= recorded <= LIMIT
@@ -67,14 +67,8 @@ async def test_eight_processes_never_pass_a_limit_and_use_it_up(
 @pytest.mark.slow
 def test_processes_starting_at_once_apply_each_migration_once(tmp_path: Path) -> None:
     path = tmp_path / "new" / "ledger.db"
-    starter = (
-        "import sys, anyio\nfrom tokenward.storage.factory import open_store\n"
-        "async def main():\n    async with open_store(sys.argv[1]) as store:\n        print(len(await store.limits()))\n"
-        "anyio.run(main)\n"
-    )
     starters = [
-        subprocess.Popen([sys.executable, "-c", starter, f"sqlite:///{path}"], stdout=subprocess.PIPE)
-        for _ in range(6)
+        subprocess.Popen([sys.executable, str(STARTER), f"sqlite:///{path}"], stdout=subprocess.PIPE) for _ in range(6)
     ]
     assert [one.communicate(timeout=100)[0].strip() for one in starters] == [b"0"] * 6
     with closing(sqlite3.connect(path)) as connection:
@@ -88,7 +82,7 @@ async def test_a_killed_holder_gives_its_hold_back(tmp_path: Path, clock: FakeCl
     async with open_store(url, clock=clock) as store:
         await store.set_limit(TokenLimit("user:alice", "tokens", "day", 100))
     command = [sys.executable, str(HOLDER), url, str(clock())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "holding"
         os.kill(process.pid, signal.SIGKILL)

@@ -77,9 +77,7 @@ class Life:
         if step.action == "settle":
             used = min(step.tokens, work.held)
             usage = TokenUsage(used, 0)
-            await self.store.record(
-                Record(subjects=None, model="m", usage=usage, cost_nano=0, reservation_id=name)
-            )
+            await self.store.record(Record(subjects=None, model="m", usage=usage, cost_nano=0, reservation_id=name))
             work.end(used)
         elif step.action == "release":
             await self.store.release(name)

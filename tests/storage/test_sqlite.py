@@ -1,0 +1,156 @@
+"""What is special to a SQLite file: its faults, its URL, its schema."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import anyio
+import pytest
+
+from tests.conftest import FakeClock
+from tokenward.engine.errors import SchemaTooNew, StoreUnavailable
+from tokenward.engine.quota import Amounts, Subjects, TokenLimit
+from tokenward.engine.types import SECOND_US
+from tokenward.engine.usage import TokenUsage
+from tokenward.storage.base import Record, Reserve
+from tokenward.storage.factory import open_store, sqlite_path
+from tokenward.storage.migrate import statements
+from tokenward.storage.sqlite import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+ALICE = Subjects("alice")
+RECORD = Record(subjects=ALICE, model="m", usage=TokenUsage(1), cost_nano=0, key="k")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+async def test_a_locked_file_is_unavailable_and_then_available(path: Path) -> None:
+    async with SqliteStore(path, busy_seconds=0.05) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailable, match="locked by another process"):
+                await store.record(RECORD)
+            other.execute("COMMIT")
+        assert not (await store.record(RECORD)).duplicate
+
+
+async def test_what_was_acknowledged_survives(path: Path, clock: FakeClock) -> None:
+    async with SqliteStore(path, clock=clock) as store:
+        await store.set_limit(TokenLimit("user:alice", "tokens", "day", 10))
+        await store.reserve(Reserve(subjects=ALICE, amounts=Amounts(5), ttl_us=60 * SECOND_US))
+        first = await store.record(RECORD)
+    async with SqliteStore(path, clock=clock) as store:
+        (row,) = await store.status(ALICE)
+        assert (row.used, row.reserved) == (1, 5)
+        again = await store.record(RECORD)
+        assert (again.duplicate, again.event_id) == (True, first.event_id)
+
+
+async def test_a_newer_schema_is_refused(path: Path) -> None:
+    async with SqliteStore(path):
+        pass
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO schema_version VALUES (9999, 0)")
+    with pytest.raises(SchemaTooNew, match="9999"):
+        async with SqliteStore(path):
+            pass
+
+
+async def test_an_error_within_leaves_nothing_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with SqliteStore(path) as store:
+        await store.set_limit(TokenLimit("user:alice", "tokens", "day", 10))
+
+        def no_id() -> str:
+            raise RuntimeError("no more ids")
+
+        monkeypatch.setattr(store, "_new_id", no_id)
+        with pytest.raises(RuntimeError):
+            await store.record(RECORD)
+        (row,) = await store.status(ALICE)
+        assert (row.used, row.reserved) == (0, 0)
+        assert await store.events(0, 2**62) == []
+
+
+async def test_a_cancelled_caller_leaves_no_open_transaction(path: Path) -> None:
+    async with SqliteStore(path) as store:
+        for deadline in (0, 0.0005, 0.001, 0.002):
+            with anyio.move_on_after(deadline):
+                await store.record(RECORD)
+        await store.record(RECORD)
+        assert len(await store.events(0, 2**62)) == 1
+
+
+async def fill(store: SqliteStore) -> None:
+    for number in range(10_000):
+        record = Record(subjects=ALICE, model="m" * 150, usage=TokenUsage(1), cost_nano=0, key=str(number))
+        await store.record(record)
+
+
+async def test_a_full_disk_refuses_and_loses_nothing(path: Path) -> None:
+    async with SqliteStore(path) as store:
+        await store.record(RECORD)
+        ((pages,),) = await store._connection.execute_fetchall("PRAGMA page_count")
+        await store._connection.execute_fetchall(f"PRAGMA max_page_count={pages}")
+        with pytest.raises(StoreUnavailable, match="disk is full"):
+            await fill(store)
+        written = len(await store.events(0, 2**62))
+        await store._connection.execute_fetchall("PRAGMA max_page_count=100000")
+        await store.record(Record(subjects=ALICE, model="m", usage=TokenUsage(1), cost_nano=0))
+        assert len(await store.events(0, 2**62)) == written + 1
+
+
+async def test_a_closed_store_says_so(path: Path) -> None:
+    store = SqliteStore(path)
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await store.record(RECORD)
+
+
+async def test_a_file_in_the_place_of_the_folder_is_unavailable(path: Path) -> None:
+    path.write_text("")  # noqa: ASYNC240
+    with pytest.raises(StoreUnavailable, match="folder cannot be created"):
+        async with SqliteStore(path / "ledger.db"):
+            pass
+
+
+async def test_the_folder_is_the_users_own(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path / "new" / "ledger.db"):
+        assert (tmp_path / "new").stat().st_mode & 0o077 == 0  # noqa: ASYNC240
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("memory://", None),
+        ("sqlite:///:memory:", None),
+        ("sqlite:///ledger.db", Path("ledger.db")),
+        ("sqlite:////var/lib/ledger.db", Path("/var/lib/ledger.db")),
+        ("sqlite:///a%20b.db", Path("a b.db")),
+        ("sqlite:///~/l.db", Path.home() / "l.db"),
+    ],
+)
+def test_urls(url: str, path: Path | None) -> None:
+    assert sqlite_path(url) == path
+
+
+def test_the_default_is_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    found = sqlite_path("sqlite:///")
+    assert found is not None
+    assert found.name == "ledger.db"
+    assert found.parent.name == "tokenward"
+
+
+def test_a_script_is_split_at_statements_not_at_semicolons() -> None:
+    script = "-- a; comment\nCREATE TABLE a (b TEXT DEFAULT ';');\nCREATE INDEX c\n  ON a (b);\n"
+    assert [one.split()[-1] for one in statements(script)] == ["';');", "(b);"]
+
+
+async def test_two_stores_on_one_file_see_each_other(path: Path) -> None:
+    async with open_store(f"sqlite:///{path}") as one, open_store(f"sqlite:///{path}") as two:
+        await one.set_limit(TokenLimit("user:alice", "tokens", "day", 10))
+        assert (await two.reserve(Reserve(subjects=ALICE, amounts=Amounts(10), ttl_us=SECOND_US))).decision.allowed
+        assert not (await one.reserve(Reserve(subjects=ALICE, amounts=Amounts(1), ttl_us=SECOND_US))).decision.allowed
