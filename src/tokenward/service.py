@@ -16,7 +16,7 @@ from tokenward.engine.messages.view import Format
 from tokenward.engine.pricing import Cost, CostCalculator, Tier
 from tokenward.engine.quota import Policy, TokenLimit
 from tokenward.engine.types import Clock, JsonObject, JsonValue, NewId, random_id, system_clock
-from tokenward.engine.usage import TokenUsage, UsageQuery
+from tokenward.engine.usage import Dimension, TokenUsage, UsageQuery, UsageSum
 from tokenward.storage.factory import DEFAULT_URL, open_store
 from tokenward.tracker import QuotaCheck, QuotaRequest, RecordRequest, Release, UsageReceipt, UsageTracker
 
@@ -214,7 +214,7 @@ class Tokenward:
 
     async def usage_report(self, request: ReportRequest) -> UsageReport:
         """Totals, rows, top users, hours of the day and a forecast over a period."""
-        sums = {
+        sums: dict[Dimension, list[UsageSum]] = {
             dimension: await self.tracker.usage(UsageQuery(request.start_us, request.end_us, dimension, request.user))
             for dimension in self._analytics.dimensions(request)
         }

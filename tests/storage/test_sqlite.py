@@ -84,6 +84,12 @@ async def test_a_cancelled_caller_leaves_no_open_transaction(path: Path) -> None
         assert len(await store.events(0, 2**62)) == 1
 
 
+async def pragma(store: SqliteStore, text: str) -> int:
+    connection = store._connection  # pyright: ignore[reportPrivateUsage]
+    ((value,),) = await connection.execute_fetchall(f"PRAGMA {text}")
+    return int(value)
+
+
 async def fill(store: SqliteStore) -> None:
     for number in range(10_000):
         record = Record(subjects=ALICE, model="m" * 150, usage=TokenUsage(1), cost_nano=0, key=str(number))
@@ -93,12 +99,11 @@ async def fill(store: SqliteStore) -> None:
 async def test_a_full_disk_refuses_and_loses_nothing(path: Path) -> None:
     async with SqliteStore(path) as store:
         await store.record(RECORD)
-        ((pages,),) = await store._connection.execute_fetchall("PRAGMA page_count")
-        await store._connection.execute_fetchall(f"PRAGMA max_page_count={pages}")
+        await pragma(store, f"max_page_count={await pragma(store, 'page_count')}")
         with pytest.raises(StoreUnavailable, match="disk is full"):
             await fill(store)
         written = len(await store.events(0, 2**62))
-        await store._connection.execute_fetchall("PRAGMA max_page_count=100000")
+        await pragma(store, "max_page_count=100000")
         await store.record(Record(subjects=ALICE, model="m", usage=TokenUsage(1), cost_nano=0))
         assert len(await store.events(0, 2**62)) == written + 1
 
@@ -110,7 +115,7 @@ async def test_a_closed_store_says_so(path: Path) -> None:
 
 
 async def test_a_file_in_the_place_of_the_folder_is_unavailable(path: Path) -> None:
-    path.write_text("")  # noqa: ASYNC240
+    path.write_text("")
     with pytest.raises(StoreUnavailable, match="folder cannot be created"):
         async with SqliteStore(path / "ledger.db"):
             pass
@@ -118,7 +123,7 @@ async def test_a_file_in_the_place_of_the_folder_is_unavailable(path: Path) -> N
 
 async def test_the_folder_is_the_users_own(tmp_path: Path) -> None:
     async with SqliteStore(tmp_path / "new" / "ledger.db"):
-        assert (tmp_path / "new").stat().st_mode & 0o077 == 0  # noqa: ASYNC240
+        assert (tmp_path / "new").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,218 @@
+"""A model's name, in any spelling, to what is known of the model: one normaliser, one catalog, one place.
+
+Names arrive as the maker writes them (``gpt-4o-2024-08-06``), with a router's or cloud's way in front
+(``openrouter/anthropic/claude-sonnet-4.5:thinking``, ``us.anthropic.claude-…-v1:0``), as a fine-tuning
+(``ft:gpt-4o-mini:org::id``) or as a deployment's own name (through configured aliases). The facts are in
+``engine/data/models.json``; nothing heavier is loaded.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from tokenward.engine.counting.encodings import ENCODING_NAMES
+from tokenward.engine.datafiles import object_at, read_json, text_at
+from tokenward.engine.errors import CorruptData, InvalidInput, UnknownEncoding, shown
+from tokenward.engine.types import JsonObject
+
+MAX_NAME_CHARACTERS = 256
+
+_ENCODING_ENDINGS = ("_base", "_edit", "_harmony")
+_FINE_TUNED = "ft:"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_BEDROCK_PLACE = re.compile(
+    r"^(?:[a-z]{2,6}(?:-gov)?\.)?(?:anthropic|meta|mistral|deepseek|qwen|openai|google|xai)\.(?=[a-z])"
+)
+_BEDROCK_VERSION = re.compile(r"(?<!claude)-v?\d+:\d+(?::\d+k)?$")
+_VARIANT = re.compile(r"[:@\[]")
+_RELEASE = re.compile(
+    r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{2}-\d{4}|\d{2}-\d{2}|\d{4}|\d{3}|latest|preview|beta|exp|instruct|chat|it|hf)$"
+)
+_CLAUDE_RELEASE = re.compile(r"(?:-20\d{6}|-latest|(?<=\d)-v\d+|-fast|-thinking|-beta)+$")
+_CLAUDE_VERSION = re.compile(r"(?<=\d)\.(?=\d)")
+_LLAMA_VERSION = re.compile(r"^(?:meta-)?llama-?v?(\d)(?:[.p-](\d)(?!\d*b))?(?=-|$)")
+_NEAREST_CUTOFF = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What is known of one model.
+
+    Attributes:
+        requested: The name as asked for.
+        name: The bare name in the maker's spelling, by which it is priced.
+        provider: The maker (``openai``, ``anthropic``, ``google`` …), or ``None`` when it cannot be told.
+        family: Models that share a way of counting: ``openai``, or a key of ``engine/data/estimates.json``.
+        encoding: The encoding it is counted with, or the one its estimate is based on.
+        context_window: Tokens of input and output together, or ``None`` when not known.
+        max_output_tokens: Tokens of output, or ``None`` when not known.
+        known: Whether the catalog has this model.
+        warnings: What was assumed. Without a warning nothing was.
+    """
+
+    requested: str
+    name: str
+    provider: str | None
+    family: str
+    encoding: str
+    context_window: int | None
+    max_output_tokens: int | None
+    known: bool
+    warnings: tuple[str, ...] = ()
+
+
+class Catalog:
+    """The models that are known, and the configured names for them.
+
+    Args:
+        aliases: Own names, such as Azure deployments, to model names; matched without regard to case.
+    """
+
+    def __init__(self, aliases: Mapping[str, str] | None = None) -> None:
+        self._own = {alias.strip().lower(): model for alias, model in (aliases or {}).items()}
+        self._facts: _Facts | None = None
+
+    def resolve(self, model: str) -> ModelInfo:
+        """What is known of a model or an encoding, by name.
+
+        A model that is not known gets the family of the nearest name, ``known=False`` and a warning that says so.
+
+        Raises:
+            InvalidInput: The name is empty, too long or holds control characters.
+            UnknownEncoding: The name can only be an encoding's, and there is none of that name.
+        """
+        name = _checked(model)
+        if name in ENCODING_NAMES:
+            return ModelInfo(model, name, "openai", "openai", name, None, None, known=True)
+        if name.endswith(_ENCODING_ENDINGS) and "/" not in name and name not in self._own:
+            raise UnknownEncoding(model, ENCODING_NAMES)
+        facts = self._loaded()
+        return facts.describe(model, facts.normalise(self._aliased(name)))
+
+    def models(self) -> list[ModelInfo]:
+        """The known models, sorted by name. Encodings and own aliases are not among them."""
+        facts = self._loaded()
+        return [facts.describe(name, name) for name in sorted(facts.models)]
+
+    def _aliased(self, name: str) -> str:
+        """The model behind an own alias, given with or without the way in front (``azure/…``)."""
+        target = self._own.get(name) or self._own.get(name.rsplit("/", 1)[-1])
+        return _checked(target) if target else name
+
+    def _loaded(self) -> "_Facts":
+        if self._facts is None:
+            self._facts = _Facts(read_json("models.json"))
+        return self._facts
+
+
+class _Facts:
+    """``models.json`` in the shape that look-ups need."""
+
+    def __init__(self, document: JsonObject) -> None:
+        self.models = object_at(document, "models")
+        self._families = object_at(document, "families")
+        self._aliases = object_at(document, "aliases")
+        # The longest prefix is the most telling one.
+        self._prefixes = sorted(self._families, key=len, reverse=True)
+
+    def normalise(self, name: str) -> str:
+        """The bare name in its maker's spelling, from a lower-case name in any spelling."""
+        name = self._renamed(_spelling_of_maker(_bare(name)))
+        stripped = name.removesuffix("-latest")
+        return stripped if stripped in self.models else name
+
+    def describe(self, requested: str, name: str) -> ModelInfo:
+        """What is known of a bare name."""
+        known = self._known(name)
+        like = name if self._prefix(name) else self._nearest(name)
+        prefix = self._prefix(like)
+        family = object_at(self._families, prefix) if prefix else _UNKNOWN_FAMILY
+        limits = object_at(self.models, known) if known else {}
+        return ModelInfo(
+            requested=requested,
+            name=name,
+            provider=text_at(family, "provider") or None,
+            family=text_at(family, "family"),
+            encoding=text_at(family, "encoding"),
+            context_window=_limit(limits, "context_window"),
+            max_output_tokens=_limit(limits, "max_output_tokens"),
+            known=known is not None,
+            warnings=_warnings(name, like, family, known=known is not None),
+        )
+
+    def _renamed(self, name: str) -> str:
+        return text_at(self._aliases, name) if name in self._aliases else name
+
+    def _known(self, name: str) -> str | None:
+        """The catalog's entry for a name: itself, or itself without its release date or variant."""
+        name = name.removeprefix(_FINE_TUNED)
+        while name not in self.models:
+            shorter = _RELEASE.sub("", name)
+            if shorter == name:
+                return None
+            name = self._renamed(shorter)
+        return name
+
+    def _nearest(self, name: str) -> str:
+        close = get_close_matches(name, self.models, n=1, cutoff=_NEAREST_CUTOFF)
+        return close[0] if close else ""
+
+    def _prefix(self, name: str) -> str | None:
+        name = name.removeprefix(_FINE_TUNED)
+        return next((prefix for prefix in self._prefixes if name.startswith(prefix)), None)
+
+
+_UNKNOWN_FAMILY: JsonObject = {"family": "unknown", "provider": "", "encoding": "o200k_base"}
+
+
+def _checked(model: str) -> str:
+    name = model.strip().lower()
+    if not name:
+        raise InvalidInput("model", "it is empty; give a model's or an encoding's name.")
+    if len(model) > MAX_NAME_CHARACTERS:
+        raise InvalidInput("model", f"it has {len(model)} characters; a name has at most {MAX_NAME_CHARACTERS}.")
+    if _CONTROL.search(name):
+        raise InvalidInput("model", f"{shown(model)} holds control characters; give a plain name.")
+    return name
+
+
+def _bare(name: str) -> str:
+    """Without routers' paths, clouds' places and versions, and variants after a colon or an at-sign."""
+    name = name.rstrip("/").rsplit("/", 1)[-1]
+    if name.startswith(_FINE_TUNED):
+        return _FINE_TUNED + name.removeprefix(_FINE_TUNED).split(":", 1)[0]
+    place = _BEDROCK_PLACE.match(name)
+    if place:
+        name = _BEDROCK_VERSION.sub("", name[place.end() :])
+    return _VARIANT.split(name, maxsplit=1)[0]
+
+
+def _spelling_of_maker(name: str) -> str:
+    if name.startswith("claude"):
+        return _CLAUDE_RELEASE.sub("", _CLAUDE_VERSION.sub("-", name))
+    if name.startswith("gpt-35"):
+        return name.replace("gpt-35", "gpt-3.5", 1)
+    llama = _LLAMA_VERSION.match(name)
+    if llama:
+        version = llama[1] if llama[2] is None else f"{llama[1]}.{llama[2]}"
+        return f"llama-{version}{name[llama.end() :]}"
+    return name
+
+
+def _limit(limits: JsonObject, key: str) -> int | None:
+    value = limits.get(key)
+    if value is None or isinstance(value, int):
+        return value
+    raise CorruptData("models.json")
+
+
+def _warnings(name: str, like: str, family: JsonObject, *, known: bool) -> tuple[str, ...]:
+    encoding = text_at(family, "encoding")
+    if not known:
+        basis = f"like {shown(like)}, the nearest known name," if like not in (name, "") else "by its family:"
+        group = text_at(family, "family")
+        return (f"The model {shown(name)} is not known; it is counted {basis} {group}, {encoding}, with wide bounds.",)
+    if family.get("assumed") is True:
+        return (f"The tokenizer of {shown(name)} is not published; {encoding} is assumed.",)
+    return ()

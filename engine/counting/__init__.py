@@ -1,0 +1,1 @@
+"""Counting tokens: encodings, model families, texts, messages, tool definitions, images."""

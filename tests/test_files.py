@@ -1,0 +1,375 @@
+"""Reading files to count: what is found, what is skipped, and that nothing leads out of the allowed folders."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import which
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tokenward.engine.errors import InvalidInput
+from tokenward.files import FileText, SkippedFile, read_files
+from tokenward.ignore import IgnoreFile, is_ignored
+
+Tree = dict[str, str | bytes]
+
+
+def plant(root: Path, tree: Tree) -> Path:
+    for name, content in tree.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+def texts(paths: Sequence[str], root: Path) -> dict[str, str]:
+    return {one.path: one.text for one in read_files(paths, [root]) if isinstance(one, FileText)}
+
+
+def skipped(paths: Sequence[str], root: Path) -> dict[str, str]:
+    return {one.path: one.reason for one in read_files(paths, [root]) if isinstance(one, SkippedFile)}
+
+
+# Finding
+
+
+TREE: Tree = {"b.py": "b", "a.txt": "a", "src/x.py": "x", "src/deep/y.py": "y", "src/deep/z.md": "z", ".env": "e"}
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["a.txt"], ["a.txt"]),
+        (["./src/../a.txt"], ["a.txt"]),
+        (["*.py"], ["b.py"]),
+        (["**/*.py"], ["b.py", "src/x.py", "src/deep/y.py"]),
+        (["src/**"], ["src/x.py", "src/deep/y.py", "src/deep/z.md"]),
+        (["src/**/deep/*.md"], ["src/deep/z.md"]),
+        (["s?c/[xq].py"], ["src/x.py"]),
+        (["src"], ["src/x.py", "src/deep/y.py", "src/deep/z.md"]),
+        (["."], [".env", "a.txt", "b.py", "src/x.py", "src/deep/y.py", "src/deep/z.md"]),
+        (["b.py", "a.txt", "*.py", "./b.py"], ["b.py", "a.txt"]),
+        (["**/**/y.*"], ["src/deep/y.py"]),
+    ],
+)
+def test_paths_folders_and_globs(root: Path, paths: list[str], expected: list[str]) -> None:
+    plant(root, TREE)
+    assert list(texts(paths, root)) == expected
+
+
+def test_absolute_paths_are_shown_relative(root: Path) -> None:
+    plant(root, TREE)
+    assert texts([str(root / "src" / "*.py")], root) == {"src/x.py": "x"}
+
+
+def test_a_name_with_a_wildcard_character_that_exists_is_meant_literally(root: Path) -> None:
+    plant(root, {"[id].ts": "page", "i": "no"})
+    assert texts(["[id].ts"], root) == {"[id].ts": "page"}
+
+
+def test_further_roots_are_told_apart(tmp_path: Path) -> None:
+    plant(tmp_path, {"one/a": "1", "two/a": "2"})
+    found = read_files(["a", str(tmp_path / "two" / "a")], [tmp_path / "one", tmp_path / "two"])
+    assert list(found) == [FileText("a", "1"), FileText("two/a", "2")]
+
+
+@pytest.mark.parametrize("path", ["nothing.txt", "*.rs", "src/**/*.rs", "nowhere/*.py", "a.txt/*", "n" * 300])
+def test_no_match_names_the_pattern(root: Path, path: str) -> None:
+    plant(root, TREE)
+    with pytest.raises(InvalidInput, match=r"^paths: '.*(matches no file|does not exist)\.$"):
+        texts([path], root)
+
+
+@pytest.mark.parametrize("path", ["", "a\0b", "\ud800"])
+def test_what_is_no_path_is_refused(root: Path, path: str) -> None:
+    with pytest.raises(InvalidInput, match=r"is not a path|does not exist"):
+        texts([path], root)
+
+
+def test_no_paths_and_no_roots_are_refused(root: Path) -> None:
+    with pytest.raises(InvalidInput, match="at least one file"):
+        read_files([], [root])
+    with pytest.raises(InvalidInput, match="TOKENWARD_ROOTS"):
+        read_files(["a"], [])
+    with pytest.raises(InvalidInput, match="TOKENWARD_ROOTS"):
+        read_files(["a"], [root / "missing"])
+
+
+def test_too_many_files_are_refused(root: Path) -> None:
+    plant(root, {f"{index}.txt": "x" for index in range(5)})
+    assert len(list(read_files(["."], [root], max_files=5))) == 5
+    with pytest.raises(InvalidInput, match="more than 4 files match"):
+        list(read_files(["."], [root], max_files=4))
+
+
+def test_deep_folders_do_not_exhaust_the_stack(root: Path) -> None:
+    folder = root
+    for _ in range(1_200):
+        folder /= "d"
+        folder.mkdir()
+    plant(folder, {"f": "bottom"})
+    assert list(texts(["**/f"], root).values()) == ["bottom"]
+    # Clearing up after the test must not exhaust it either.
+    (folder / "f").unlink()
+    while folder != root:
+        folder.rmdir()
+        folder = folder.parent
+
+
+# Staying inside
+
+
+OUTSIDE = ["../secret.txt", "src/../../secret.txt", "/etc/passwd", "/etc/*", "../*", "**/../../secret.txt", "..", "/"]
+
+
+@pytest.mark.parametrize("path", OUTSIDE)
+def test_paths_that_lead_out_are_refused(root: Path, path: str) -> None:
+    plant(root, TREE)
+    plant(root.parent, {"secret.txt": "s3cret"})
+    with pytest.raises(InvalidInput) as caught:
+        read_files([path], [root])
+    assert "is outside the allowed folders" in str(caught.value)
+    assert repr(path) in str(caught.value)
+    assert str(root) not in str(caught.value)
+
+
+def test_a_folder_whose_name_begins_alike_is_outside(root: Path) -> None:
+    plant(root.parent, {"root-2/secret.txt": "s3cret"})
+    with pytest.raises(InvalidInput, match="outside"):
+        read_files(["../root-2/secret.txt"], [root])
+
+
+def test_a_folder_in_another_letter_case_is_outside(root: Path) -> None:
+    if (root.parent / "ROOT").exists():
+        pytest.skip("this file system ignores letter case")
+    plant(root.parent, {"ROOT/secret.txt": "s3cret"})
+    with pytest.raises(InvalidInput, match="outside"):
+        read_files(["../ROOT/secret.txt"], [root])
+
+
+def test_what_exists_outside_is_not_told(root: Path) -> None:
+    plant(root.parent, {"there.txt": "", "t[h]ere.txt": ""})
+    messages: set[str] = set()
+    for name in ("there.txt", "gone.txt", "t[h]ere.txt", "g[o]ne.txt"):
+        with pytest.raises(InvalidInput) as caught:
+            read_files([f"../{name}"], [root])
+        messages.add(str(caught.value).replace(repr(f"../{name}"), ""))
+    assert len(messages) == 1
+
+
+def test_named_links_that_lead_out_are_refused(root: Path) -> None:
+    plant(root.parent, {"out/secret.txt": "s3cret"})
+    (root / "file").symlink_to(root.parent / "out" / "secret.txt")
+    (root / "folder").symlink_to("../out")
+    (root / "again").symlink_to("folder")
+    for path in ("file", "folder", "folder/secret.txt", "folder/*", "again/secret.txt", "folder/gone.txt"):
+        with pytest.raises(InvalidInput, match="outside"):
+            read_files([path], [root])
+
+
+def test_links_found_on_the_way(root: Path) -> None:
+    plant(root.parent, {"out/secret.txt": "s3cret"})
+    plant(root, {"kept/real.txt": "real", ".git/config": "token"})
+    links = {"a": "kept/real.txt", "b": "../out/secret.txt", "c": "../out", "d": "kept", "e": "gone", "f": "f"}
+    for name, target in (links | {"g": ".git/config"}).items():
+        (root / name).symlink_to(target)
+    assert texts(["."], root) == {"kept/real.txt": "real"}
+    assert texts(["[ab]"], root) == {"kept/real.txt": "real"}
+    reasons = skipped(["."], root)
+    assert {name for name, reason in reasons.items() if "outside" in reason} == {"b", "c"}
+    assert reasons["d"] == "a link to a folder; name the folder itself"
+    assert reasons["g"] == "git's own data"
+    assert reasons["e"] == "a link that leads nowhere"
+    assert texts(["d"], root) == {"kept/real.txt": "real"}
+
+
+def test_a_root_may_itself_be_a_link(tmp_path: Path) -> None:
+    plant(tmp_path, {"real/a": "1"})
+    (tmp_path / "alias").symlink_to("real")
+    assert texts(["a"], tmp_path / "alias") == {"a": "1"}
+
+
+def test_a_folder_swapped_for_a_link_after_it_was_judged_is_not_read(root: Path) -> None:
+    plant(root, {"folder/secret.txt": "harmless"})
+    plant(root.parent, {"out/secret.txt": "s3cret"})
+    found = read_files(["folder/secret.txt"], [root])
+    (root / "folder").rename(root / "old")
+    (root / "folder").symlink_to("../out")
+    assert list(found) == [SkippedFile("folder/secret.txt", "changed while it was looked at")]
+
+
+# What is skipped
+
+
+def test_binaries_and_other_encodings(root: Path) -> None:
+    plant(
+        root,
+        {
+            "utf8.txt": "grüße\r\n",
+            "bom.txt": b"\xef\xbb\xbfhi",
+            "utf16.txt": "hé".encode("utf-16"),
+            "utf16be.txt": b"\xfe\xff" + "hé".encode("utf-16-be"),
+            "utf32.txt": "hé".encode("utf-32"),
+            "latin1.txt": "grüße".encode("latin-1"),
+            "image.png": b"\x89PNG\r\n\x1a\n\0\0\0",
+            "late.bin": b"x" * 9_000 + b"\xff\0",
+            "empty.txt": "",
+        },
+    )
+    assert texts(["."], root) == {
+        "utf8.txt": "grüße\r\n",
+        "bom.txt": "hi",
+        "utf16.txt": "hé",
+        "utf16be.txt": "hé",
+        "utf32.txt": "hé",
+        "empty.txt": "",
+    }
+    assert skipped(["."], root) == {
+        "image.png": "binary",
+        "late.bin": "not UTF-8 text",
+        "latin1.txt": "not UTF-8 text",
+    }
+
+
+def test_large_files(root: Path) -> None:
+    plant(root, {"fits": "x" * 10, "huge": "x" * 11})
+    with (root / "sparse").open("wb") as file:
+        file.truncate(2**40)
+    found = list(read_files(["."], [root], max_file_bytes=10))
+    assert found[0] == FileText("fits", "x" * 10)
+    assert found[1:] == [SkippedFile(name, "larger than 10 bytes") for name in ("huge", "sparse")]
+
+
+def test_special_files_are_never_opened(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(root / "pipe")
+    os.mkfifo(root / ".gitignore")
+    monkeypatch.chdir(root)
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind("socket")
+        assert set(skipped(["."], root).values()) == {"not a regular file"}
+        assert set(skipped(["."], root)) == {"pipe", "socket", ".gitignore"}
+        assert skipped(["pipe"], root) == {"pipe": "not a regular file"}
+
+
+def test_devices_are_never_opened() -> None:
+    assert skipped(["/dev/null"], Path("/dev")) == {"null": "not a regular file"}
+
+
+def test_unreadable_files_and_folders(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(root, {"ok": "1", "locked": "2", "folder/x": "3"})
+    really_open = os.open
+
+    def guarded(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path in ("locked", "folder"):
+            raise PermissionError(13, "no")
+        return really_open(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", guarded)
+    assert skipped(["."], root) == {"locked": "may not be read", "folder/": "may not be read"}
+
+
+def test_names_that_are_no_text_are_shown_as_such(root: Path) -> None:
+    try:
+        (root / os.fsdecode(b"b\xff.txt")).write_text("1", encoding="utf-8")
+    except (OSError, UnicodeError):
+        pytest.skip("this file system only takes text for names")
+    assert texts(["."], root) == {"b\ufffd.txt": "1"}
+
+
+# .gitignore
+
+
+def test_gitignore_nested_with_negation(root: Path) -> None:
+    plant(
+        root,
+        {
+            ".gitignore": "*.log\nbuild/\n/only-top\n!keep.log\n",
+            "a.log": "",
+            "keep.log": "kept",
+            "only-top": "",
+            "build/x.py": "",
+            "sub/only-top": "kept",
+            "sub/.gitignore": "!b.log\n*.tmp\n",
+            "sub/b.log": "kept",
+            "sub/c.log": "",
+            "sub/d.tmp": "",
+            "d.tmp": "kept",
+            ".git/config": "",
+        },
+    )
+    kept = {name for name, text in texts(["."], root).items() if text == "kept"}
+    assert kept == {"keep.log", "sub/only-top", "sub/b.log", "d.tmp"}
+    reasons = skipped(["."], root)
+    ignored = {name for name, reason in reasons.items() if reason == "ignored by .gitignore"}
+    assert ignored == {"a.log", "only-top", "build/", "sub/c.log", "sub/d.tmp"}
+    assert reasons[".git/"] == "git's own data"
+
+
+def test_names_given_explicitly_win_over_gitignore(root: Path) -> None:
+    plant(root, {".gitignore": "build\n*.log\n", "a.log": "a", "build/x.py": "x", "build/y.log": "y"})
+    assert texts(["a.log", "build/y.log"], root) == {"a.log": "a", "build/y.log": "y"}
+    assert set(texts(["build"], root)) == {"build/x.py", "build/y.log"}
+    assert texts(["build/*.py"], root) == {"build/x.py": "x"}
+    assert skipped(["*.log"], root) == {"a.log": "ignored by .gitignore"}
+
+
+@pytest.mark.parametrize("path", [".git", ".git/config", ".GIT/config", "sub/.git/*"])
+def test_git_is_always_skipped(root: Path, path: str) -> None:
+    plant(root, {".git/config": "token", ".GIT/config": "token", "sub/.git/config": "token"})
+    assert set(skipped([path], root).values()) == {"git's own data"}
+    assert texts([path], root) == {}
+
+
+def test_a_gitignore_above_the_named_folder_counts(root: Path) -> None:
+    plant(root, {".gitignore": "*.log\n", "sub/a.log": "", "sub/b": "b"})
+    assert texts(["sub"], root) == {"sub/b": "b"}
+
+
+def test_broken_gitignore_lines_are_passed_over(root: Path) -> None:
+    plant(root, {".gitignore": "[z-a]\n\\\n/\n[\n!\n*.log\n", "a.log": "", "b": "b"})
+    assert set(texts(["."], root)) == {".gitignore", "b"}
+
+
+def git_ignores(root: Path, paths: Sequence[str]) -> set[str]:
+    """Git's own answer for files."""
+    command = ["git", "-c", "core.excludesFile=", "check-ignore", "--no-index", "--stdin"]
+    answer = subprocess.run(command, cwd=root, input="\n".join(paths), capture_output=True, text=True, check=False)
+    return set(answer.stdout.split())
+
+
+FILES = [f"{x}{y}{z}" for x in ("", "a/", "b/") for y in ("", "a/", "c/") for z in ("f", "a.py", "b.log")]
+PATTERN = st.sampled_from(
+    ["a", "b/", "/a", "a/", "*.py", "*", "*/", "a/*", "a/**", "**/c", "/b/c", "c/f", "f", "?", "[ab]", "**", "a/**/f"]
+)
+
+
+@pytest.mark.skipif(which("git") is None, reason="git is not installed")
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(st.tuples(st.sampled_from(["", "", "!"]), PATTERN), min_size=1, max_size=4))
+def test_gitignore_is_understood_as_git_does(root: Path, lines: list[tuple[str, str]]) -> None:
+    if not (root / ".git").exists():
+        subprocess.run(["git", "init", "-q", str(root)], check=True)
+        plant(root, dict.fromkeys(FILES, "x"))
+    text = "".join(f"{sign}{pattern}\n" for sign, pattern in lines)
+    (root / ".gitignore").write_text(text, encoding="utf-8")
+    git = git_ignores(root, FILES)
+    rule = [IgnoreFile(0, text)]
+    ours = {
+        path
+        for path in FILES
+        if any(
+            is_ignored(rule, path.split("/")[: depth + 1], is_folder=depth < path.count("/"))
+            for depth in range(path.count("/") + 1)
+        )
+    }
+    assert ours == git
