@@ -115,7 +115,7 @@ async def test_a_closed_store_says_so(path: Path) -> None:
 
 
 async def test_a_file_in_the_place_of_the_folder_is_unavailable(path: Path) -> None:
-    path.write_text("")
+    path.write_text("")  # noqa: ASYNC240
     with pytest.raises(StoreUnavailable, match="folder cannot be created"):
         async with SqliteStore(path / "ledger.db"):
             pass
