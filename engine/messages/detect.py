@@ -1,0 +1,128 @@
+"""Which provider's format a message list is written in.
+
+Every feature of a list narrows down the formats in which it can stand. What is left after all of them is what the list
+can be:
+
+- one format: that one;
+- several (``{"role": "user", "content": "text"}`` is valid in three): the hint if it is among them, else ``openai``,
+  else the first in the order of ``FORMATS``;
+- none, because two features contradict each other (``tool_calls`` beside a ``tool_use`` block): `AmbiguousFormat`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias
+
+from tokenward.engine.errors import AmbiguousFormat
+from tokenward.engine.messages import openai_responses
+from tokenward.engine.messages.view import Format
+from tokenward.engine.types import JsonObject, JsonValue
+
+FORMATS: Final[tuple[Format, ...]] = ("openai", "openai_responses", "anthropic", "gemini")
+_Formats: TypeAlias = frozenset[Format]
+
+_ALL: Final[_Formats] = frozenset(FORMATS)
+_CHAT: Final[_Formats] = frozenset(("openai",))
+_RESPONSES: Final[_Formats] = frozenset(("openai_responses",))
+_ANTHROPIC: Final[_Formats] = frozenset(("anthropic",))
+_GEMINI: Final[_Formats] = frozenset(("gemini",))
+_OPENAI: Final[_Formats] = _CHAT | _RESPONSES
+
+_ROLES: Final[dict[str, _Formats]] = {
+    "system": _OPENAI,
+    "developer": _OPENAI,
+    "user": _ALL,
+    "assistant": _OPENAI | _ANTHROPIC,
+    "tool": _CHAT,
+    "function": _CHAT | _GEMINI,
+    "model": _GEMINI,
+}
+_CHAT_KEYS: Final = ("tool_calls", "function_call", "tool_call_id", "refusal", "audio")
+_PARTS: Final[dict[str, _Formats]] = {
+    **dict.fromkeys((*openai_responses.TEXT_PARTS, *openai_responses.MEDIA_PARTS), _RESPONSES),
+    "text": _OPENAI | _ANTHROPIC,
+    "refusal": _OPENAI,
+    "input_audio": _OPENAI,
+    "image_url": _CHAT,
+    "file": _CHAT,
+    "image": _ANTHROPIC,
+    "document": _ANTHROPIC,
+    "search_result": _ANTHROPIC,
+    "tool_use": _ANTHROPIC,
+    "server_tool_use": _ANTHROPIC,
+    "mcp_tool_use": _ANTHROPIC,
+    "thinking": _ANTHROPIC,
+    "redacted_thinking": _ANTHROPIC,
+}
+_HINTS: Final[dict[str, Format]] = {"openai": "openai", "anthropic": "anthropic", "google": "gemini"}
+
+
+def provider_format(provider: str | None) -> Format | None:
+    """The format that a provider's own API takes: a hint for lists that several formats allow."""
+    return _HINTS.get(provider or "")
+
+
+def detect_format(messages: Sequence[JsonObject], system: JsonValue = None, hint: Format | None = None) -> Format:
+    """The format of a list, never guessed against its own evidence.
+
+    Args:
+        messages: The caller's objects.
+        system: The request's top-level system text; its shape is evidence too.
+        hint: Which format to take when several are possible.
+
+    Raises:
+        AmbiguousFormat: Two features of the list belong to different formats.
+    """
+    possible = _ALL
+    for feature in _features(messages, system):
+        if not possible & feature:
+            named = possible | feature
+            raise AmbiguousFormat(name for name in FORMATS if name in named)
+        possible &= feature
+    if hint in possible:
+        return hint
+    return next(name for name in FORMATS if name in possible)
+
+
+def _features(messages: Sequence[JsonObject], system: JsonValue) -> Iterator[_Formats]:
+    if isinstance(system, list):
+        yield _ANTHROPIC
+    elif isinstance(system, dict):
+        yield _GEMINI
+    for message in messages:
+        yield from _message_features(message)
+
+
+def _message_features(message: JsonObject) -> Iterator[_Formats]:
+    role = message.get("role")
+    kind = message.get("type")
+    if "parts" in message:
+        yield _GEMINI
+    if isinstance(role, str):
+        yield _ROLES.get(role, _ALL)
+    elif isinstance(kind, str):
+        yield _RESPONSES
+    if kind == "message":  # a whole Anthropic answer, put back into the list, has this too
+        yield _RESPONSES | _ANTHROPIC
+    if any(message.get(key) is not None for key in _CHAT_KEYS):
+        yield _CHAT
+    if "content" in message:
+        yield from _content_features(message["content"])
+
+
+def _content_features(content: JsonValue) -> Iterator[_Formats]:
+    if content is None:
+        yield _CHAT
+    elif isinstance(content, str):
+        yield _OPENAI | _ANTHROPIC
+    elif isinstance(content, list):
+        for part in content:
+            if isinstance(part, dict):
+                yield from _part_features(part)
+
+
+def _part_features(part: JsonObject) -> Iterator[_Formats]:
+    kind = part.get("type")
+    if isinstance(kind, str):
+        yield _ANTHROPIC if kind.endswith("tool_result") else _PARTS.get(kind, _ALL)
+    if "cache_control" in part:
+        yield _ANTHROPIC
