@@ -245,9 +245,17 @@ def warnings_of(statuses: Iterable[LimitStatus]) -> tuple[str, ...]:
     )
 
 
-def amount_text(metric: Metric, amount: int) -> str:
-    """An amount with its unit, for people: ``1200 tokens``, ``2.50 USD``, ``3 requests``."""
-    return f"{usd(amount)} USD" if metric == "cost" else f"{amount} {metric}"
+def _number(metric: Metric, amount: int) -> str:
+    return usd(amount) if metric == "cost" else f"{amount:,}"
+
+
+def _reason(limit: TokenLimit, taken: int, requested: int, cap: int) -> str:
+    """Why work does not fit: ``global, tokens per day: 90 of 100 tokens used or reserved, 20 more asked for``."""
+    unit = "USD" if limit.metric == "cost" else limit.metric
+    more, most = _number(limit.metric, requested), _number(limit.metric, cap)
+    if requested > cap:
+        return f"{limit.label}: {more} {unit} asked for, more than the limit of {most} ever allows."
+    return f"{limit.label}: {_number(limit.metric, taken)} of {most} {unit} used or reserved, {more} more asked for."
 
 
 def _denial(
@@ -259,16 +267,8 @@ def _denial(
         return None
     live = _in_window(counter, one.limit.span, now_us)
     resets_us = _fits_us(live, one.limit.span, taken + requested - cap) if requested <= cap else None
-    metric = one.limit.metric
-    if requested > cap:
-        why = (
-            f"{amount_text(metric, requested)} asked for, more than the limit of {amount_text(metric, cap)} ever allows"
-        )
-    else:
-        limit, more = amount_text(metric, cap), amount_text(metric, requested)
-        why = f"{amount_text(metric, taken)} of {limit} used or reserved, {more} more asked for"
     refused = LimitStatus(one.limit, one.used, one.reserved, one.remaining, resets_us)
-    return refused, f"{one.limit.label}: {why}."
+    return refused, _reason(one.limit, taken, requested, cap)
 
 
 def decide(

@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 import anyio
+import anyio.to_thread
 
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.messages import count_messages
@@ -179,7 +180,9 @@ class UsageTracker:
             StoreUnavailable: The ledger cannot be reached and the service fails closed.
         """
         subjects = self._subjects(request.user, request.group, request.session)
-        work = self._work(request)
+        # Counting may take long; the loop goes on meanwhile.
+        counted = request.messages is not None
+        work = await anyio.to_thread.run_sync(self._work, request) if counted else self._work(request)
         ask = Reserve(
             subjects=subjects,
             amounts=work.amounts,

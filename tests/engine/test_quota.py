@@ -39,7 +39,7 @@ def test_what_can_never_fit_says_so() -> None:
     assert (decision.allowed, decision.retry_after_seconds) == (False, None)
     assert (
         decision.reason
-        == "user:alice, tokens per minute: 101 tokens asked for, more than the limit of 100 tokens ever allows."
+        == "user:alice, tokens per minute: 101 tokens asked for, more than the limit of 100 ever allows."
     )
 
 
@@ -49,9 +49,7 @@ def test_the_limit_that_keeps_waiting_longest_is_named() -> None:
     decision = quota.decide([*ALICE, Binding("user:alice", day)], states, Amounts(1), NOW_US)
     assert decision.denied_by == day
     assert decision.retry_after_seconds == 25 * 3_600
-    assert decision.reason == (
-        "user:alice, tokens per day: 100 tokens of 100 tokens used or reserved, 1 tokens more asked for."
-    )
+    assert decision.reason == ("user:alice, tokens per day: 100 of 100 tokens used or reserved, 1 more asked for.")
 
 
 def test_a_question_without_work_asks_whether_anything_is_left() -> None:
@@ -78,7 +76,7 @@ def test_money_reads_as_money() -> None:
     limit = TokenLimit("global", "cost", "day", 2_500_000_000)
     states = {"global": quota.add({}, [limit], NOW_US, NOW_US, settled=Amounts(0, 2_000_000_000))}
     decision = quota.decide([Binding("global", limit)], states, Amounts(1, 600_000_000), NOW_US)
-    assert decision.reason == "global, cost per day: 2.00 USD of 2.50 USD used or reserved, 0.60 USD more asked for."
+    assert decision.reason == "global, cost per day: 2.00 of 2.50 USD used or reserved, 0.60 more asked for."
 
 
 def test_an_unknown_cost_is_refused_where_it_matters() -> None:
