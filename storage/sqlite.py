@@ -79,7 +79,9 @@ class SqliteStore:
     async def __aenter__(self) -> Self:
         with _as_unavailable():
             if self._path is not None:
+                # Usage is nobody else's business: the journal's files take the ledger's mode.
                 self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._path.touch(mode=0o600)
             connection = await aiosqlite.connect(
                 self._path or ":memory:", timeout=self._busy_seconds, isolation_level=None
             )

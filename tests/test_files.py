@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tokenward.engine.errors import InvalidInput
 from tokenward.files import FileText, SkippedFile, read_files
-from tokenward.ignore import IgnoreFile, is_ignored
+from tokenward.ignore import IgnoreFile, PathPattern, is_ignored
 
 Tree = dict[str, str | bytes]
 
@@ -114,7 +114,7 @@ def test_too_many_files_are_refused(root: Path) -> None:
 
 def test_deep_folders_do_not_exhaust_the_stack(root: Path) -> None:
     folder = root
-    for _ in range(1_200):
+    for _ in range(1_050):
         folder /= "d"
         folder.mkdir()
     plant(folder, {"f": "bottom"})
@@ -349,7 +349,37 @@ def git_ignores(root: Path, paths: Sequence[str]) -> set[str]:
 
 FILES = [f"{x}{y}{z}" for x in ("", "a/", "b/") for y in ("", "a/", "c/") for z in ("f", "a.py", "b.log")]
 PATTERN = st.sampled_from(
-    ["a", "b/", "/a", "a/", "*.py", "*", "*/", "a/*", "a/**", "**/c", "/b/c", "c/f", "f", "?", "[ab]", "**", "a/**/f"]
+    [
+        "a",
+        "b/",
+        "/a",
+        "a/",
+        "*.py",
+        "*",
+        "*/",
+        "a/*",
+        "a/**",
+        "**/c",
+        "/b/c",
+        "c/f",
+        "f",
+        "?",
+        "[ab]",
+        "[^b]",
+        "**",
+        "a/**/f",
+        "[",
+        "\\",
+        "\\*",
+        "a\\.py",
+        "f  ",
+        "f\\ ",
+        "#f",
+        "b.l[!a-n]*",
+        "a//f",
+        "/",
+        "***",
+    ]
 )
 
 
@@ -373,3 +403,11 @@ def test_gitignore_is_understood_as_git_does(root: Path, lines: list[tuple[str, 
         )
     }
     assert ours == git
+
+
+@pytest.mark.parametrize("pattern", ["*a" * 60 + "b", "**/a/" * 60 + "b", "?*" * 60 + "b"])
+def test_no_pattern_is_slow(pattern: str) -> None:
+    """Would take longer than the universe has, with expressions that go back."""
+    parts = ["a" * 250] if "/" not in pattern else ["a"] * 1_000
+    assert IgnoreFile(0, pattern).verdict(parts, is_folder=False) is None
+    assert not PathPattern(pattern.split("/")).matches(parts)

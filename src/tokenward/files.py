@@ -6,17 +6,15 @@ swapped in meanwhile can lead out. What is not read is said, with a reason.
 """
 
 import os
-import re
 import stat
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from fnmatch import translate
 from pathlib import Path, PurePath
 
 from tokenward.engine.errors import InvalidInput, shown
-from tokenward.ignore import IgnoreFile, is_ignored
+from tokenward.ignore import IgnoreFile, PathPattern, is_ignored
 
 MAX_FILE_BYTES = 64 * 2**20
 """Largest file read: 64 MiB."""
@@ -209,22 +207,24 @@ def _find(place: _Place, roots: Sequence[_Root]) -> Iterator[_Found]:
 
 def _walk(place: _Place, roots: Sequence[_Root]) -> Iterator[_Found]:
     """The files below a folder that match its pattern: a folder's own files first, then its folders, by name."""
-    pattern = [None if name == "**" else re.compile(translate(name)) for name in place.pattern or ("**",)]
-    stack = [(place.parts, _closure(pattern, {0}), _ignore_above(place))]
+    pattern = PathPattern(place.pattern or ("**",))
+    stack = [(place.parts, pattern.start, _ignore_above(place))]
     while stack:
-        parts, states, ignores = stack.pop()
+        parts, places, ignores = stack.pop()
         try:
             entries = _entries(place.root, parts)
         except OSError as error:
             yield _Found(place.root, parts, _why(error), is_folder=True)
             continue
-        ignores = [*ignores, *_ignore_file(place.root, parts)]
-        folders: list[tuple[tuple[str, ...], set[int], list[IgnoreFile]]] = []
+        if any(name == ".gitignore" for name, _ in entries):
+            ignores = [*ignores, *_ignore_file(place.root, parts)]
+        folders: list[tuple[tuple[str, ...], frozenset[int], list[IgnoreFile]]] = []
         for name, mode in entries:
             below = (*parts, name)
-            reached = _step(pattern, states, name)
+            reached = pattern.step(places, name)
+            wanted = pattern.accepts(reached)
             is_folder = stat.S_ISDIR(mode)
-            if not reached or not (is_folder or stat.S_ISLNK(mode) or len(pattern) in reached):
+            if not reached or not (is_folder or stat.S_ISLNK(mode) or wanted):
                 continue
             if name.casefold() == ".git":
                 yield _Found(place.root, below, "git's own data", is_folder)
@@ -233,32 +233,10 @@ def _walk(place: _Place, roots: Sequence[_Root]) -> Iterator[_Found]:
             elif is_folder:
                 folders.append((below, reached, ignores))
             elif stat.S_ISLNK(mode):
-                yield from _follow(place.root, below, roots, wanted=len(pattern) in reached)
+                yield from _follow(place.root, below, roots, wanted=wanted)
             else:
                 yield _Found(place.root, below)
         stack.extend(reversed(folders))
-
-
-def _closure(pattern: Sequence[object], states: set[int]) -> set[int]:
-    """``**`` may also stand for no folder at all."""
-    reached = set(states)
-    for index, name in enumerate(pattern):
-        if index in reached and name is None:
-            reached.add(index + 1)
-    return reached
-
-
-def _step(pattern: Sequence[re.Pattern[str] | None], states: set[int], name: str) -> set[int]:
-    """How far the pattern's names are used up after one more name; its length means a match. Never backtracks."""
-    reached: set[int] = set()
-    for index in states:
-        if index < len(pattern):
-            one = pattern[index]
-            if one is None:
-                reached.add(index)
-            elif one.match(name):
-                reached.add(index + 1)
-    return _closure(pattern, reached)
 
 
 def _follow(root: _Root, parts: tuple[str, ...], roots: Sequence[_Root], *, wanted: bool) -> Iterator[_Found]:
@@ -293,7 +271,9 @@ def _ignore_file(root: _Root, parts: tuple[str, ...]) -> list[IgnoreFile]:
     content: bytes | str = ""
     with suppress(OSError):
         content = _content(root, (*parts, ".gitignore"), _MAX_IGNORE_BYTES)[0]
-    return [IgnoreFile(len(parts), content.decode("utf-8", "replace"))] if isinstance(content, bytes) else []
+    if isinstance(content, str):
+        return []
+    return [IgnoreFile(len(parts), content.decode("utf-8-sig", "surrogateescape"))]
 
 
 # Reading ------------------------------------------------------------------------------------------------------------

@@ -121,9 +121,12 @@ async def test_a_file_in_the_place_of_the_folder_is_unavailable(path: Path) -> N
             pass
 
 
-async def test_the_folder_is_the_users_own(tmp_path: Path) -> None:
-    async with SqliteStore(tmp_path / "new" / "ledger.db"):
-        assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+async def test_the_folder_and_its_files_are_the_users_own(tmp_path: Path) -> None:
+    async with SqliteStore(tmp_path / "new" / "ledger.db") as store:
+        await store.record(RECORD)
+        made = [tmp_path / "new", *(tmp_path / "new").iterdir()]
+        assert len(made) == 4
+        assert [one.stat().st_mode & 0o077 for one in made] == [0] * 4
 
 
 @pytest.mark.parametrize(

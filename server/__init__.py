@@ -1,0 +1,1 @@
+"""The doors: settings, the application, the stdio transport and the command line."""

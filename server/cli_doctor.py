@@ -1,0 +1,167 @@
+"""``tokenward doctor``: what works here, what does not, and what to do about it."""
+
+import os
+import platform
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import click
+
+from tokenward.engine.errors import TokenwardError
+from tokenward.engine.types import JsonObject
+from tokenward.server.cli_session import Session, emit_json, json_option, pass_session
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tokenward.server.settings import Settings
+    from tokenward.tools.definition import ToolContext
+
+Verdict: TypeAlias = Literal["ok", "note", "broken"]
+
+_PACKAGES = ("mcp", "pydantic", "tiktoken", "genai-prices", "aiosqlite")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the examination."""
+
+    subject: str
+    verdict: Verdict
+    detail: str
+
+
+@click.command()
+@json_option
+@pass_session
+def doctor(session: Session, *, as_json: bool) -> None:
+    """Check the installation, the settings and the store. Exits with 1 if something is broken."""
+    findings = [*_installation(), *_guarded("vocabularies", _vocabularies), *_guarded("prices", _prices)]
+    findings += _guarded("settings", lambda: _settings(session))
+    if not any(one.subject == "settings" and one.verdict == "broken" for one in findings):
+        findings += _guarded("store", lambda: _store(session))
+    broken = any(one.verdict == "broken" for one in findings)
+    listed: JsonObject = {"ok": not broken, "findings": [asdict(one) for one in findings]}
+    emit_json(listed, as_json=as_json, show=lambda console: _show(console, findings))
+    if broken:
+        raise click.exceptions.Exit(1)
+
+
+def _guarded(subject: str, examine: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """What an examination finds; an error is a finding too."""
+    found: list[Finding] = []
+    try:
+        found.extend(examine())
+    except TokenwardError as error:
+        found.append(Finding(subject, "broken", str(error)))
+    except Exception as error:  # noqa: BLE001 - whatever is broken, the examination goes on
+        found.append(Finding(subject, "broken", f"unexpected {type(error).__name__}"))
+    return found
+
+
+def _installation() -> Iterator[Finding]:
+    from tokenward.server.application import package_version  # noqa: PLC0415 - heavy
+
+    yield Finding("tokenward", "ok", package_version())
+    supported = sys.version_info >= (3, 11)
+    yield Finding("python", "ok" if supported else "broken", f"{platform.python_version()} on {platform.system()}")
+    for name in _PACKAGES:
+        try:
+            yield Finding(name, "ok", version(name))
+        except PackageNotFoundError:
+            yield Finding(name, "broken", "not installed; reinstall tokenward")
+
+
+def _vocabularies() -> Iterator[Finding]:
+    """Every encoding is built, which checks its file's SHA-256, and counts a known text."""
+    from tokenward.engine.counting.encodings import ENCODING_NAMES, load_encoding  # noqa: PLC0415 - heavy
+
+    names = sorted(ENCODING_NAMES)
+    for name in names:
+        load_encoding(name).encode_ordinary("tokenward")
+    yield Finding("vocabularies", "ok", f"checksums right: {', '.join(names)}")
+
+
+def _prices() -> Iterator[Finding]:
+    from tokenward.engine.price_book import price_source  # noqa: PLC0415 - heavy
+
+    source, date = price_source()
+    yield Finding("prices", "note" if date == "unknown" else "ok", f"{source}, as of {date}")
+
+
+# Settings -----------------------------------------------------------------------------------------------------------
+
+
+def _settings(session: Session) -> Iterator[Finding]:
+    """Every setting and where it comes from. The store's password is masked."""
+    from tokenward.server.settings import config_file  # noqa: PLC0415 - heavy
+
+    settings = session.settings()
+    file = config_file(session.config)
+    in_file = tomllib.loads(file.read_text("utf-8")) if file else {}
+    yield Finding("settings file", "ok", str(file) if file else "none")
+    for name in type(settings).model_fields:
+        if name in ("store", "user", "log_level") and getattr(session, name) is not None:
+            source = "option"
+        elif os.environ.get(f"TOKENWARD_{name.upper()}"):
+            source = f"TOKENWARD_{name.upper()}"
+        else:
+            source = "file" if name in in_file else "default"
+        yield Finding(name, "ok", f"{_value(settings, name)} ({source})")
+
+
+def _value(settings: "Settings", name: str) -> str:
+    from tokenward.server.settings import masked  # noqa: PLC0415 - heavy
+
+    if name == "store":
+        return masked(settings.store)
+    if name == "limits":
+        return f"{len(settings.limits)} set" if settings.limits else "none"
+    if name == "roots":
+        return os.pathsep.join(str(one) for one in settings.roots) or "none"
+    value: object = getattr(settings, name)
+    return str(value) if value not in ({}, "") else "none"
+
+
+# Store --------------------------------------------------------------------------------------------------------------
+
+
+def _store(session: Session) -> Iterator[Finding]:
+    """Connect, which also brings the schema up to date, and read the limits."""
+
+    async def work(context: "ToolContext") -> int:
+        return len(await context.service.limits())
+
+    limits = session.run(work)
+    yield Finding("store", "ok", f"reachable, schema up to date, limits set: {limits}")
+    yield from _store_file(session.settings().store)
+
+
+def _store_file(url: str) -> Iterator[Finding]:
+    from tokenward.storage.factory import sqlite_path  # noqa: PLC0415 - heavy
+
+    if not url.startswith(("sqlite:", "memory:")):
+        return
+    path = sqlite_path(url)
+    if path is None:
+        yield Finding("store file", "note", "none: what is recorded is lost at the end of the process")
+        return
+    detail = f"{path.absolute()}, {path.stat().st_size:,} bytes"
+    exposed = os.name == "posix" and path.stat().st_mode & 0o077
+    yield Finding("store file", "note" if exposed else "ok", detail + (", readable by others" if exposed else ""))
+
+
+def _show(console: "Console", findings: list[Finding]) -> None:
+    from rich.text import Text  # noqa: PLC0415 - heavy
+
+    from tokenward.server.render import line, table  # noqa: PLC0415 - heavy
+
+    styles = {"ok": "green", "note": "yellow", "broken": "bold red"}
+    rows = [(one.subject, Text(one.verdict, style=styles[one.verdict]), one.detail) for one in findings]
+    console.print(table(["what", "state", "detail"], rows))
+    broken = [one.subject for one in findings if one.verdict == "broken"]
+    line(console, f"Broken: {', '.join(broken)}." if broken else "All is well.")
