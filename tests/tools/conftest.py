@@ -40,8 +40,7 @@ class ToolClient:
         """The structured content of an answer that is no error."""
         result = await self.call(tool, **arguments)
         assert not result.is_error, text_of(result)
-        assert isinstance(result.structured_content, dict)
-        return result.structured_content
+        return structured(result)
 
     async def refusal(self, tool: str, /, **arguments: object) -> str:
         """The text of an answer that is an error."""
@@ -49,6 +48,13 @@ class ToolClient:
         assert result.is_error, text_of(result)
         assert result.structured_content is None
         return text_of(result)
+
+
+def structured(result: CallToolResult) -> JsonObject:
+    """The structured content of an answer."""
+    content: JsonObject | None = result.structured_content
+    assert content is not None
+    return content
 
 
 def text_of(result: CallToolResult) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FakeClock
-from tests.tools.conftest import Connect, text_of
+from tests.tools.conftest import Connect, structured, text_of
 from tokenward.engine.types import JsonObject
 
 pytestmark = pytest.mark.anyio
@@ -47,8 +47,7 @@ async def test_the_text_block_is_the_answer_without_its_empty_fields(connect: Co
     async with connect() as client:
         result = await client.call("count_tokens", text="hello world", model="o200k_base")
     text = text_of(result)
-    assert isinstance(result.structured_content, dict)
-    assert json.loads(text) == {key: value for key, value in result.structured_content.items() if value is not None}
+    assert json.loads(text) == {key: value for key, value in structured(result).items() if value is not None}
     assert ": " not in text
 
 
@@ -81,7 +80,7 @@ async def test_files_are_read_by_the_server(connect: Connect, tmp_path: Path) ->
     (tmp_path / "picture.bin").write_bytes(bytes(range(256)) * 10)
     steps: list[float] = []
 
-    async def follow(progress: float, _total: float | None, _message: str | None) -> None:
+    async def follow(progress: float, total: float | None, message: str | None) -> None:
         steps.append(progress)
 
     async with connect() as client:

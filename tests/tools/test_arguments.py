@@ -81,35 +81,35 @@ def test_accepted(given: dict[str, JsonValue], taken: dict[str, JsonValue]) -> N
     assert [type(value) for value in checked.values()] == [type(value) for value in taken.values()]
 
 
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"txt": "x"}, "Unknown argument 'txt'. Did you mean 'text'?"),
-        ({"text": "x", "zzz": None}, "Unknown argument 'zzz'. sample takes: text, number, share, flag, texts, "),
-        ({}, "Missing argument: 'text' (a string)."),
-        ({"text": None}, "Missing argument: 'text' (a string)."),
-        ({"text": 1}, "text: expected a string, got the number 1."),
-        ({"text": {"a": "secret"}}, "text: expected a string, got an object."),
-        ({"text": "x", "number": "12"}, "number: expected an integer, got a string."),
-        ({"text": "x", "number": True}, "number: expected an integer, got true."),
-        ({"text": "x", "number": 1.5}, "number: expected an integer, got the number 1.5."),
-        ({"text": "x", "share": False}, "share: expected a number, got false."),
-        ({"text": "x", "flag": 1}, "flag: expected true or false, got the number 1."),
-        ({"text": "x", "flag": "true"}, "flag: expected true or false, got a string."),
-        ({"text": "x", "texts": "secret"}, "texts: expected a list of strings, got a string."),
-        ({"text": "x", "texts": ["a", 1]}, "texts[1]: expected a string, got the number 1."),
-        ({"text": "x", "texts": ["a", None]}, "texts[1]: expected a string, got null."),
-        ({"text": "x", "objects": {"role": "user"}}, "objects: expected a list of objects, got an object."),
-        ({"text": "x", "objects": [[]]}, "objects[0]: expected an object, got a list."),
-        ({"text": "x", "thing": "[1]"}, "thing: expected an object, got a list."),
-        ({"text": "x", "thing": "[" * 100_000}, "thing: expected an object, got a string."),
-        ({"text": "x", "level": "ful"}, "level: 'ful' is not one of brief, full. Did you mean 'full'?"),
-        (
-            {"text": "x", "format": "opnai"},
-            "format: 'opnai' is not one of openai, gemini, auto. Did you mean",
-        ),
-    ],
-)
+REFUSED: list[tuple[JsonObject, str]] = [
+    ({"txt": "x"}, "Unknown argument 'txt'. Did you mean 'text'?"),
+    ({"text": "x", "zzz": None}, "Unknown argument 'zzz'. sample takes: text, number, share, flag, texts, "),
+    ({}, "Missing argument: 'text' (a string)."),
+    ({"text": None}, "Missing argument: 'text' (a string)."),
+    ({"text": 1}, "text: expected a string, got the number 1."),
+    ({"text": {"a": "secret"}}, "text: expected a string, got an object."),
+    ({"text": "x", "number": "12"}, "number: expected an integer, got a string."),
+    ({"text": "x", "number": True}, "number: expected an integer, got true."),
+    ({"text": "x", "number": 1.5}, "number: expected an integer, got the number 1.5."),
+    ({"text": "x", "share": False}, "share: expected a number, got false."),
+    ({"text": "x", "flag": 1}, "flag: expected true or false, got the number 1."),
+    ({"text": "x", "flag": "true"}, "flag: expected true or false, got a string."),
+    ({"text": "x", "texts": "secret"}, "texts: expected a list of strings, got a string."),
+    ({"text": "x", "texts": ["a", 1]}, "texts[1]: expected a string, got the number 1."),
+    ({"text": "x", "texts": ["a", None]}, "texts[1]: expected a string, got null."),
+    ({"text": "x", "objects": {"role": "user"}}, "objects: expected a list of objects, got an object."),
+    ({"text": "x", "objects": [[]]}, "objects[0]: expected an object, got a list."),
+    ({"text": "x", "thing": "[1]"}, "thing: expected an object, got a list."),
+    ({"text": "x", "thing": "[" * 100_000}, "thing: expected an object, got a string."),
+    ({"text": "x", "level": "ful"}, "level: 'ful' is not one of brief, full. Did you mean 'full'?"),
+    (
+        {"text": "x", "format": "opnai"},
+        "format: 'opnai' is not one of openai, gemini, auto. Did you mean",
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), REFUSED)
 def test_refused(given: dict[str, JsonValue], message: str) -> None:
     with pytest.raises(TokenwardError) as caught:
         check_arguments(TOOL, given)

@@ -72,6 +72,12 @@ def properties(schema: JsonObject) -> JsonObject:
     return found
 
 
+def required(schema: JsonObject) -> set[JsonValue]:
+    names = schema.get("required", [])
+    assert isinstance(names, list)
+    return set(names)
+
+
 def test_the_order_is_fixed() -> None:
     assert [tool.name for tool in TOOLS] == list(NAMES) == list(CONTRACT)
 
@@ -79,7 +85,7 @@ def test_the_order_is_fixed() -> None:
 @EACH
 def test_arguments_are_those_of_the_contract(tool: Tool) -> None:
     assert set(properties(tool.input_schema)) == set(CONTRACT[tool.name].split())
-    assert set(tool.input_schema.get("required", [])) == REQUIRED[tool.name]
+    assert required(tool.input_schema) == REQUIRED[tool.name]
     assert tool.input_schema["additionalProperties"] is False
 
 
@@ -87,7 +93,7 @@ def test_arguments_are_those_of_the_contract(tool: Tool) -> None:
 def test_results_have_the_fields_of_the_contract(tool: Tool) -> None:
     fields = set(properties(tool.output_schema))
     assert set(RESULTS[tool.name].split()) <= fields
-    assert set(tool.output_schema.get("required", [])) == fields
+    assert required(tool.output_schema) == fields
 
 
 def test_the_footprint_is_small() -> None:

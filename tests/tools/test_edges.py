@@ -66,7 +66,8 @@ def test_other_texts_are_no_periods(written: str) -> None:
 def test_a_cursor_belongs_to_its_query() -> None:
     cursor = cursor_of(50, ["alice", 10])
     assert offset_of(cursor, ["alice", 10]) == 50
-    for other in (["bob", 10], ["alice", 11], []):
+    others: list[list[JsonValue]] = [["bob", 10], ["alice", 11], []]
+    for other in others:
         with pytest.raises(InvalidInput, match="not a cursor of this query"):
             offset_of(cursor, other)
 

@@ -1,0 +1,71 @@
+"""The application: the service, its tools and their server, put together from the settings."""
+
+import logging
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+
+from tokenward.server.settings import Settings
+from tokenward.server.strict import StrictServer
+from tokenward.tools.definition import ToolContext
+from tokenward.tools.registry import load_tools
+
+INSTRUCTIONS = """\
+Tokenward counts tokens, prices work and keeps the ledger of what was used.
+Before costly work: check_quota with reserve=true (input_tokens or messages, max_output_tokens, model). \
+If not allowed, wait retry_after_seconds or ask for less.
+After it: record_usage with the reservation_id and the real numbers or the provider's response. \
+If the work did not happen: release_quota.
+To count files give paths to count_tokens instead of pasting them. If a history grows too long: truncate_history or \
+compress_messages.
+exact=false marks an estimate; the truth lies between lower and upper. Limits are set by people, not by tools."""
+
+
+@asynccontextmanager
+async def open_context(settings: Settings) -> AsyncGenerator[ToolContext]:
+    """What the tools and the command line work with, until the end of the block. The store is connected when needed.
+
+    Raises:
+        ConfigurationError: The settings name no store.
+    """
+    from tokenward.service import Tokenward  # noqa: PLC0415 - heavy, and not needed before the first call
+
+    async with Tokenward.open(
+        settings.store,
+        default_user=settings.user,
+        aliases=settings.aliases,
+        cache_size=settings.cache_size,
+        limits=settings.token_limits,
+        fail_open=settings.fail_open,
+        policy=settings.policy,
+    ) as service:
+        yield ToolContext(service=service, roots=settings.roots, timezone=settings.timezone)
+
+
+def build_server(settings: Settings) -> StrictServer:
+    """The MCP server. Nothing is opened or counted before a client asks for it."""
+    return StrictServer(
+        "tokenward",
+        version=package_version(),
+        instructions=INSTRUCTIONS,
+        load_tools=load_tools,
+        open_context=partial(open_context, settings),
+    )
+
+
+def package_version() -> str:
+    """The installed version; a source tree that is not installed has none."""
+    try:
+        return version("tokenward")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def serve_stdio(settings: Settings) -> None:
+    """Serve one client over standard input and output until it leaves."""
+    from tokenward.server import stdio  # noqa: PLC0415 - other transports do not need it
+
+    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    stdio.serve_stdio(build_server(settings))

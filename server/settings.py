@@ -1,0 +1,249 @@
+"""Settings: command-line flag, else environment (``TOKENWARD_…``), else the TOML file, else the default.
+
+A setting that cannot be used is a :class:`ConfigurationError` that names the key and what is accepted, never the value:
+a store's URL can hold a password.
+"""
+
+import getpass
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from tokenward.engine.errors import ConfigurationError, InvalidInput, nearest, shown
+from tokenward.engine.money import nano
+from tokenward.engine.quota import Metric, Policy, Priority, TokenLimit, check_name
+from tokenward.engine.windows import Mode, Window
+from tokenward.engine.zones import time_zone
+from tokenward.storage.factory import DEFAULT_URL, sqlite_path
+
+ENVIRONMENT_PREFIX = "TOKENWARD_"
+
+_PASSWORD = re.compile(r"(?<=://)([^/:@?]*):.*@")
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
+
+
+def _os_user() -> str:
+    """The operating system's name of the user."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without a user of that number
+        return "local"
+
+
+class LimitSetting(BaseModel):
+    """One limit as it is written: tokens and requests as integers, costs in USD as text (``"2.50"``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    subject: str
+    metric: Metric = "tokens"
+    window: Window
+    limit: int | str
+    mode: Mode | None = None
+    timezone: str | None = None
+
+    @field_validator("limit", mode="before")
+    @classmethod
+    def _no_binary_float(cls, value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, int | str):
+            # pydantic wants a ValueError here.
+            raise ValueError("expected an integer, or for a cost a text such as '2.50'")  # noqa: TRY004
+        return value
+
+    def token_limit(self, timezone: str) -> TokenLimit:
+        """The limit in the engine's units. Months are calendar months if nothing else is said."""
+        return TokenLimit(
+            subject=self.subject,
+            metric=self.metric,
+            window=self.window,
+            limit=self._amount(),
+            mode=self.mode or ("calendar" if self.window == "month" else "rolling"),
+            timezone=self.timezone or timezone,
+        )
+
+    def _amount(self) -> int:
+        if self.metric == "cost":
+            return nano(str(self.limit))
+        if isinstance(self.limit, int):
+            return self.limit
+        raise InvalidInput("limit", f"expected an integer for {self.metric}; only costs are written as text.")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set.
+
+    Attributes:
+        store: URL of the ledger: ``sqlite:///FILE``, ``memory://``; see :mod:`tokenward.storage.factory`.
+        user: Whose tokens they are, where a caller names nobody.
+        roots: Folders below which files may be counted.
+        log_level: What is logged, to standard error.
+        fail_open: Allow work while the store cannot be reached.
+        aliases: Further names of models.
+        limits: Limits that hold besides those in the store.
+        timezone: IANA name of the zone of dates, calendar limits and reports that name none.
+        cache_size: How many counts are remembered.
+        priorities: The share of a limit, in percent, that each priority may use; what is not set may use all.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+
+    store: str = Field(default=DEFAULT_URL, repr=False)
+    user: str = Field(default_factory=_os_user)
+    roots: Annotated[tuple[Path, ...], NoDecode] = Field(default_factory=lambda: (Path.cwd(),))
+    log_level: LogLevel = "WARNING"
+    fail_open: bool = False
+    aliases: dict[str, str] = {}
+    limits: tuple[LimitSetting, ...] = ()
+    timezone: str = "UTC"
+    cache_size: int = Field(default=1000, ge=0, le=10_000_000)
+    priorities: dict[Priority, Annotated[int, Field(ge=1, le=100)]] = {}
+
+    @property
+    def token_limits(self) -> tuple[TokenLimit, ...]:
+        """The limits in the engine's units."""
+        return tuple(one.token_limit(self.timezone) for one in self.limits)
+
+    @property
+    def policy(self) -> Policy:
+        """The priorities' shares."""
+        return Policy({**Policy().shares, **self.priorities})
+
+    def __repr_name__(self) -> str:
+        return Settings.__name__
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
+        """What ``repr`` shows: passwords masked."""
+        yield "store", masked(self.store)
+        yield from super().__repr_args__()
+
+    @field_validator("roots", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return value.split(os.pathsep) if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
+        if "://" not in self.store:
+            raise InvalidInput("store", "expected a URL, such as sqlite:///FILE or memory://.")
+        sqlite_path(self.store)
+        check_name("user", self.user)
+        time_zone(self.timezone)
+        for index, one in enumerate(self.limits):
+            try:
+                one.token_limit(self.timezone)
+            except InvalidInput as error:
+                raise InvalidInput(f"limits[{index}].{error.field}", str(error).partition(": ")[2]) from None
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags before the environment before the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+
+def load_settings(config: Path | str | None = None, **flags: object) -> Settings:
+    """The settings.
+
+    Args:
+        config: The TOML file; else ``TOKENWARD_CONFIG``, else the user's own if there is one.
+        flags: What the command line says, by the settings' names. ``None`` says nothing.
+
+    Raises:
+        ConfigurationError: A file that cannot be read, an unknown key, or a value that cannot be used.
+    """
+    file = config_file(config)
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return _reading(file)(**given) if file else Settings(**given)
+    except ValidationError as error:
+        raise ConfigurationError(_explained(error)) from None
+    except InvalidInput as error:
+        raise ConfigurationError(f"Setting {error}") from None
+    except SettingsError as error:
+        raise ConfigurationError(f"{_first_line(error)}; lists and tables are written as JSON.") from None
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"The configuration file {file} cannot be read: {_first_line(error)}") from None
+
+
+def _reading(file: Path) -> type[Settings]:
+    """The settings with a file to read; pydantic-settings takes its name from the class."""
+
+    class FileSettings(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    return FileSettings
+
+
+def config_file(named: Path | str | None = None) -> Path | None:
+    """The TOML file in force, or ``None``.
+
+    Raises:
+        ConfigurationError: One is named that does not exist.
+    """
+    named = named or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
+    file = Path(named) if named else default_config_file()
+    if file.is_file():
+        return file
+    if named:
+        raise ConfigurationError(f"There is no configuration file {file}.")
+    return None
+
+
+def default_config_file() -> Path:
+    """Where the user's own configuration file is looked for."""
+    return platformdirs.user_config_path("tokenward") / "config.toml"
+
+
+def masked(url: str) -> str:
+    """A URL without its password, and without parameters that could hold one."""
+    address, _, parameters = _PASSWORD.sub(r"\1:***@", url).partition("?")
+    return f"{address}?***" if parameters else address
+
+
+def _explained(error: ValidationError) -> str:
+    """One problem in words, a misspelt key first. pydantic's texts say what is accepted and do not quote the value."""
+    problems = error.errors(include_url=False, include_input=False)
+    first = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
+    location = first["loc"]
+    if first["type"] == "extra_forbidden":
+        *parents, last = location
+        names = LimitSetting.model_fields if parents else Settings.model_fields
+        where = f" in {_key(parents)}" if parents else ""
+        hint = nearest(str(last), names) or f" Known: {', '.join(names)}."
+        return f"Unknown setting {shown(str(last))}{where}.{hint}"
+    return f"Setting {_key(location)}: {first['msg'].removeprefix('Value error, ')}."
+
+
+def _key(location: Sequence[int | str]) -> str:
+    """``limits[0].metric``."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).removeprefix(".")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -1,0 +1,168 @@
+"""Where settings come from, and what is said of wrong ones."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tokenward.engine.errors import ConfigurationError
+from tokenward.engine.quota import TokenLimit
+from tokenward.server import settings as settings_module
+from tokenward.server.settings import load_settings, masked
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.startswith("TOKENWARD_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(settings_module, "default_config_file", lambda: tmp_path / "own" / "config.toml")
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "settings.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+    assert settings.store == "sqlite:///"
+    assert settings.user
+    assert settings.roots == (Path.cwd(),)
+    assert (settings.log_level, settings.timezone, settings.fail_open) == ("WARNING", "UTC", False)
+    assert settings.policy.shares == {"low": 100, "normal": 100, "high": 100}
+
+
+def test_a_flag_goes_before_the_environment_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = written(tmp_path, 'user = "file"\nlog_level = "error"\ntimezone = "Europe/Berlin"')
+    monkeypatch.setenv("TOKENWARD_USER", "environment")
+    monkeypatch.setenv("TOKENWARD_LOG_LEVEL", "info")
+    settings = load_settings(file, user="flag", log_level=None)
+    assert (settings.user, settings.log_level, settings.timezone) == ("flag", "INFO", "Europe/Berlin")
+
+
+def test_the_file_can_be_named_by_the_environment_or_lie_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = settings_module.default_config_file()
+    own.parent.mkdir()
+    own.write_text('user = "own"', encoding="utf-8")
+    assert load_settings().user == "own"
+    monkeypatch.setenv("TOKENWARD_CONFIG", str(written(tmp_path, 'user = "named"')))
+    assert load_settings().user == "named"
+
+
+def test_everything_can_be_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENWARD_STORE", "memory://")
+    monkeypatch.setenv("TOKENWARD_ROOTS", os.pathsep.join(("one", "two")))
+    monkeypatch.setenv("TOKENWARD_FAIL_OPEN", "yes")
+    monkeypatch.setenv("TOKENWARD_ALIASES", '{"mine": "gpt-4o"}')
+    monkeypatch.setenv("TOKENWARD_LIMITS", '[{"subject": "global", "window": "day", "limit": 5}]')
+    monkeypatch.setenv("TOKENWARD_CACHE_SIZE", "0")
+    monkeypatch.setenv("TOKENWARD_PRIORITIES", '{"low": 80}')
+    monkeypatch.setenv("TOKENWARD_TIMEZONE", "")
+    settings = load_settings()
+    assert (settings.store, settings.roots) == ("memory://", (Path("one"), Path("two")))
+    assert (settings.fail_open, settings.aliases, settings.cache_size) == (True, {"mine": "gpt-4o"}, 0)
+    assert settings.token_limits == (TokenLimit("global", "tokens", "day", 5),)
+    assert settings.policy.shares == {"low": 80, "normal": 100, "high": 100}
+    assert settings.timezone == "UTC"
+
+
+def test_limits_are_turned_into_the_engines_units(tmp_path: Path) -> None:
+    file = written(
+        tmp_path,
+        """
+        timezone = "Europe/Berlin"
+
+        [[limits]]
+        subject = "user:alice"
+        metric = "cost"
+        window = "month"
+        limit = "2.50"
+
+        [[limits]]
+        subject = "default"
+        metric = "requests"
+        window = "minute"
+        limit = 60
+        timezone = "UTC"
+        """,
+    )
+    assert load_settings(file).token_limits == (
+        TokenLimit("user:alice", "cost", "month", 2_500_000_000, "calendar", "Europe/Berlin"),
+        TokenLimit("default", "requests", "minute", 60),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('stor = "x"', "Unknown setting 'stor'. Did you mean 'store'?"),
+        ("zzz = 1", "Unknown setting 'zzz'. Known: store, user, roots,"),
+        ("user = 3", "Setting user: Input should be a valid string."),
+        ('user = ""', "Setting user: '' is not a name"),
+        ('timezone = "Berlin"', "Setting timezone: 'Berlin' is not a time zone"),
+        ('log_level = "loud"', "Setting log_level: Input should be 'DEBUG', 'INFO',"),
+        ("cache_size = -1", "Setting cache_size: Input should be greater than or equal to 0."),
+        ("[priorities]\nurgent = 3", "Setting priorities.urgent"),
+        ('[[limits]]\nsubjct = "global"', "Unknown setting 'subjct' in limits[0]. Did you mean 'subject'?"),
+        ('[[limits]]\nsubject = "all"\nwindow = "day"\nlimit = 1', "Setting limits[0].subject: 'all' is not user:NAME"),
+        (
+            '[[limits]]\nsubject = "global"\nwindow = "year"\nlimit = 1',
+            "Setting limits[0].window: Input should be 'min",
+        ),
+        ('[[limits]]\nsubject = "global"\nwindow = "day"\nlimit = 2.5', "Setting limits[0].limit: expected an integer"),
+        ('[[limits]]\nsubject = "global"\nwindow = "day"\nlimit = "2"', "Setting limits[0].limit: expected an integer"),
+        ("user =", "The configuration file"),
+    ],
+)
+def test_wrong_settings_are_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(written(tmp_path, text))
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+
+
+def test_json_of_the_environment_must_be_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENWARD_LIMITS", "no-json-but-secret")
+    with pytest.raises(ConfigurationError, match="lists and tables are written as JSON") as caught:
+        load_settings()
+    assert "limits" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_missing_file_is_an_error_only_when_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="There is no configuration file"):
+        load_settings(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sqlite:///", "sqlite:///"),
+        ("sqlite:////var/lib/tokenward.db", "sqlite:////var/lib/tokenward.db"),
+        ("memory://", "memory://"),
+        ("postgresql://host/db", "postgresql://host/db"),
+        ("postgresql://me:secret@host:5432/db", "postgresql://me:***@host:5432/db"),
+        ("postgresql://me:sec/r@et?@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://:secret@host/db", "postgresql://:***@host/db"),
+        ("postgresql://host/db?password=secret", "postgresql://host/db?***"),
+    ],
+)
+def test_passwords_are_masked(url: str, shown: str) -> None:
+    assert masked(url) == shown
+
+
+def test_a_wrong_store_is_refused_without_being_shown() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(store="me:secret@host")
+    assert "secret" not in str(caught.value)
+
+
+def test_the_representation_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(store="memory://").model_copy(update={"store": "postgresql://me:secret@host/db"})
+    assert "secret" not in repr(settings)
+    assert repr(settings).startswith("Settings(store='postgresql://me:***@host/db', user=")

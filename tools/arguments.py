@@ -1,0 +1,111 @@
+"""The strict check of a tool's arguments: by name, then by the schema that its signature spells out.
+
+A refusal names the field, says what is accepted and never shows more than a short piece of what was given.
+"""
+
+import json
+from collections.abc import Mapping
+
+from tokenward.engine.errors import InvalidInput, TokenwardError, nearest, shown
+from tokenward.engine.types import JsonObject, JsonValue
+from tokenward.tools.definition import Parameter, Tool
+
+_NOUNS = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+_PLURALS = {"string": "strings", "integer": "integers", "object": "objects"}
+
+
+def check_arguments(tool: Tool, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The arguments as the tool's function takes them. A null means that the argument is not given.
+
+    Raises:
+        TokenwardError: An argument that the tool does not have, or a required one that is missing.
+        InvalidInput: A value of the wrong type, or not one of the accepted ones.
+    """
+    _refuse_unknown(tool, given)
+    present = {name: value for name, value in given.items() if value is not None}
+    missing = [name for name, one in tool.parameters.items() if one.required and name not in present]
+    if missing:
+        needed = ", ".join(f"{name!r} ({_accepted(tool.parameters[name].schema)})" for name in missing)
+        raise TokenwardError(f"Missing argument{'s' if len(missing) > 1 else ''}: {needed}.")
+    return {name: _checked(name, tool.parameters[name], value) for name, value in present.items()}
+
+
+def _refuse_unknown(tool: Tool, given: Mapping[str, JsonValue]) -> None:
+    for name in given:
+        if name not in tool.parameters:
+            hint = nearest(name, tool.parameters) or f" {tool.name} takes: {', '.join(tool.parameters)}."
+            raise TokenwardError(f"Unknown argument {shown(name)}.{hint}")
+
+
+def _checked(name: str, parameter: Parameter, value: JsonValue) -> JsonValue:
+    schema = parameter.schema
+    if isinstance(value, str) and schema.get("type") in ("array", "object"):
+        value = _unpacked(value)
+    if isinstance(value, list) and schema.get("type") == "array":
+        items = schema.get("items")
+        if isinstance(items, dict):
+            return [_element(f"{name}[{index}]", items, item) for index, item in enumerate(value)]
+    return _element(name, schema, value)
+
+
+def _unpacked(value: str) -> JsonValue:
+    """Some clients send lists and objects as JSON text; where only those are accepted, the text cannot be meant."""
+    try:
+        unpacked: JsonValue = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return unpacked if isinstance(unpacked, list | dict) else value
+
+
+def _element(name: str, schema: JsonObject, value: JsonValue) -> JsonValue:
+    kind = schema.get("type")
+    if kind == "integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(kind, str) and not _is(kind, value):
+        raise InvalidInput(name, f"expected {_accepted(schema)}, got {_described(value)}.")
+    values = schema.get("enum")
+    if isinstance(values, list) and value not in values:
+        names = [str(one) for one in values]
+        raise InvalidInput(name, f"{shown(value)} is not one of {', '.join(names)}.{nearest(str(value)[:60], names)}")
+    return value
+
+
+def _is(kind: str, value: JsonValue) -> bool:
+    """Whether a value is of a JSON type. A boolean is no number."""
+    if isinstance(value, bool):
+        return kind == "boolean"
+    python: dict[str, type | tuple[type, ...]] = {
+        "string": str,
+        "integer": int,
+        "number": (int, float),
+        "array": list,
+        "object": dict,
+    }
+    return kind in python and isinstance(value, python[kind])
+
+
+def _accepted(schema: JsonObject) -> str:
+    items = schema.get("items")
+    if isinstance(items, dict):
+        return f"a list of {_PLURALS.get(str(items.get('type')), 'values')}"
+    return _NOUNS.get(str(schema.get("type")), "a value")
+
+
+def _described(value: JsonValue) -> str:
+    """What a value is, without showing it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, list):
+        return "a list"
+    return "an object" if isinstance(value, dict) else f"the number {shown(value)}"

@@ -1,0 +1,47 @@
+"""``compress_messages``: the same history in fewer tokens."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from tokenward.engine.types import JsonObject
+from tokenward.tools.definition import FormatName, Result, Tool, ToolContext
+from tokenward.tools.work import run_sized
+
+
+class CompressedMessages(Result):
+    """The messages, and which of them were changed. ``reduction`` is a share, 0 to 1."""
+
+    messages: Sequence[Mapping[str, object]]
+    tokens_before: int
+    tokens_after: int
+    reduction: float
+    changed: list[int]
+
+
+async def compress_messages(
+    context: ToolContext,
+    *,
+    messages: list[JsonObject],
+    model: str,
+    target_reduction: float = 0.2,
+    format: FormatName = "auto",  # noqa: A002 - the contract's name
+) -> CompressedMessages:
+    """Shorten the prose of messages, losing nothing at first and little after that."""
+    work = partial(context.service.compress_messages, messages, model, target_reduction=target_reduction, format=format)
+    result = await run_sized(work, messages)
+    return CompressedMessages(
+        messages=result.messages,
+        tokens_before=result.tokens_before,
+        tokens_after=result.tokens_after,
+        reduction=round(result.reduction, 4),
+        changed=list(result.changed),
+    )
+
+
+TOOL = Tool(
+    run=compress_messages,
+    description="Shorten the prose of messages, losslessly first. Code, JSON, URLs, tool calls and quotes stay.",
+    result=CompressedMessages,
+    read_only=True,
+    idempotent=True,
+)

@@ -1,0 +1,90 @@
+"""``record_usage``: one event for the ledger."""
+
+from typing import Annotated
+
+from tokenward.engine.errors import InvalidInput
+from tokenward.engine.extraction import extract_usage
+from tokenward.engine.money import usd
+from tokenward.engine.quota import Priority
+from tokenward.engine.types import JsonObject
+from tokenward.engine.usage import TokenUsage
+from tokenward.tools.definition import ANYTHING, Result, Tool, ToolContext
+from tokenward.tools.times import moment_us
+from tokenward.tracker import RecordRequest
+
+
+class Recorded(Result):
+    """The ledger's receipt. ``cost`` is unknown for a model without a price, and never 0 for unknown."""
+
+    recorded: bool
+    duplicate: bool
+    event_id: str
+    cost: str | None
+    overage: bool
+    user: str
+    warnings: list[str] | None = None
+
+
+async def record_usage(
+    context: ToolContext,
+    *,
+    model: str,
+    input_tokens: int | None = None,
+    output_tokens: int | None = None,
+    cached_input_tokens: int = 0,
+    cache_write_tokens: int = 0,
+    cache_write_1h_tokens: int = 0,
+    reasoning_tokens: int = 0,
+    response: Annotated[JsonObject | None, ANYTHING] = None,
+    user: str | None = None,
+    group: str | None = None,
+    session: str | None = None,
+    endpoint: Annotated[str | None, ANYTHING] = None,
+    priority: Annotated[Priority, ANYTHING] = "normal",
+    reservation_id: str | None = None,
+    idempotency_key: str | None = None,
+    at: Annotated[str | None, ANYTHING] = None,
+) -> Recorded:
+    """Write one event, from token numbers or from the provider's own response, and settle its reservation."""
+    parts = (cached_input_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens)
+    if response is not None:
+        if input_tokens is not None or output_tokens is not None or any(parts):
+            raise InvalidInput("response", "give either response or the token numbers, not both.")
+        _, usage = extract_usage(response, model, context.service.counter.catalog)
+    elif input_tokens is None or output_tokens is None:
+        missing = "input_tokens" if input_tokens is None else "output_tokens"
+        raise InvalidInput(missing, "give both input_tokens and output_tokens, or the provider's response instead.")
+    else:
+        usage = TokenUsage(input_tokens, output_tokens, *parts)
+    receipt = await context.service.record_usage(
+        RecordRequest(
+            model=model,
+            usage=usage,
+            user=user,
+            group=group,
+            session=session,
+            endpoint=endpoint,
+            priority=priority,
+            reservation_id=reservation_id,
+            idempotency_key=idempotency_key,
+            at_us=None if at is None else moment_us("at", at, context.timezone),
+        )
+    )
+    return Recorded(
+        recorded=receipt.recorded,
+        duplicate=receipt.duplicate,
+        event_id=receipt.event_id,
+        cost=None if receipt.cost_nano is None else usd(receipt.cost_nano),
+        overage=receipt.overage,
+        user=receipt.user,
+        warnings=list(receipt.warnings) or None,
+    )
+
+
+TOOL = Tool(
+    run=record_usage,
+    description="Record tokens used.",
+    result=Recorded,
+    read_only=False,
+    idempotent=False,
+)
