@@ -1,7 +1,9 @@
 """The build reads pyproject.toml, type checkers read the links: both must say what the folders hold."""
 
+import ast
 import importlib.metadata
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,9 @@ from packaging.requirements import Requirement
 
 import tokenward
 from tests.packaging.project import ROOT, packages, project_files, pyproject, rooms, setuptools_table
+
+# Modules that come with a dependency, in the version it needs.
+PARTS_OF_OTHERS = {"mcp_types": "mcp", "pydantic_core": "pydantic"}
 
 
 def test_packages_are_the_folders() -> None:
@@ -75,6 +80,30 @@ def test_constraints_pin_everything_that_is_asked_for() -> None:
     asked = [requirement for requirement in every if not requirement.marker or requirement.marker.evaluate()]
     pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower()
     assert [requirement.name for requirement in asked if f"\n{requirement.name.lower()}==" not in pinned] == []
+
+
+def test_every_import_is_a_declared_dependency() -> None:
+    declared = {Requirement(line).name.lower() for line in pyproject()["project"]["dependencies"]}
+    providers = importlib.metadata.packages_distributions()
+    undeclared: set[str] = set()
+    for folder in packages().values():
+        for path in folder.glob("*.py"):
+            for module in imported_modules(path) - sys.stdlib_module_names - {"tokenward"} - set(PARTS_OF_OTHERS):
+                if not declared & {name.lower() for name in providers.get(module, [])}:
+                    undeclared.add(f"{path.relative_to(ROOT)}: {module}")
+    assert undeclared == set()
+    assert declared >= set(PARTS_OF_OTHERS.values())
+
+
+def imported_modules(path: Path) -> set[str]:
+    """The top-level names that a file imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
 
 
 # Written so that this file does not match itself.

@@ -1,0 +1,52 @@
+# The same commands by hand and in CI. A fresh machine needs Python 3.11 or later, git and make.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.complete
+
+# Otherwise pyright asks the network whether there is a newer one.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench constraints clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  VENV=DIR uses another environment than .venv; PYTHON=PATH makes it with that interpreter."
+
+setup: $(STAMP) ## make .venv: the project, editable, with the tested versions of everything
+
+$(STAMP): pyproject.toml constraints.txt scripts/make_venv.sh
+	@scripts/make_venv.sh $(VENV)
+	@touch $@
+
+demo: $(STAMP) ## see it work
+	@$(BIN)/python docs/examples/demo.py
+
+test: $(STAMP) ## run the tests; fails below 90 % branch coverage
+	$(BIN)/python -m pytest -q --cov --cov-report=term
+
+lint: $(STAMP) ## check style, types, arrows between rooms and file sizes
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_sizes.py
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(STAMP) ## put the code into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(STAMP) ## measure: start-up, counting, ledger
+	$(BIN)/python -m bench.initialize
+	$(BIN)/python -m bench.counting
+	$(BIN)/python -m bench.ledger
+
+constraints: ## take today's newest versions into constraints.txt
+	@scripts/make_constraints.sh
+
+clean: ## remove the environment and everything that was generated
+	rm -rf $(VENV) build dist *.egg-info src/*.egg-info .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
