@@ -6,11 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from tokenward.server.settings import Settings
-from tokenward.server.strict import StrictServer
 from tokenward.tools.definition import ToolContext
 from tokenward.tools.registry import load_tools
+
+if TYPE_CHECKING:
+    from tokenward.server.strict import StrictServer
 
 INSTRUCTIONS = """\
 Tokenward counts tokens, prices work and keeps the ledger of what was used.
@@ -44,8 +47,10 @@ async def open_context(settings: Settings) -> AsyncGenerator[ToolContext]:
         yield ToolContext(service=service, roots=settings.roots, timezone=settings.timezone)
 
 
-def build_server(settings: Settings) -> StrictServer:
+def build_server(settings: Settings) -> "StrictServer":
     """The MCP server. Nothing is opened or counted before a client asks for it."""
+    from tokenward.server.strict import StrictServer  # noqa: PLC0415 - heavy, and the command line does without
+
     return StrictServer(
         "tokenward",
         version=package_version(),
