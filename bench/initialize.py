@@ -47,7 +47,7 @@ def seconds_to_initialize(command: Sequence[str], cwd: str) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--check", type=float, metavar="RATIO", help="fail if the median ratio is above RATIO")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as cwd:

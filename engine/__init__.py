@@ -1,1 +1,1 @@
-"""The domain: counting, pricing, deciding, truncating, reporting. Pure and synchronous; it knows no SQL, MCP or HTTP."""
+"""The domain: counts, prices, decides, truncates, reports. Pure and synchronous; it knows no SQL, MCP or HTTP."""

@@ -1,8 +1,9 @@
 """Draws the README's picture: runs the demo and puts some of its steps, as they were printed, into an SVG file.
 
-    .venv/bin/python scripts/draw_demo.py docs/images/demo.svg
+Run it as ``.venv/bin/python scripts/draw_demo.py docs/images/demo.svg``.
 """
 
+import io
 import os
 import re
 import subprocess
@@ -37,7 +38,7 @@ def without_web_fonts(svg: str) -> str:
 def main(target: Path) -> None:
     environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "92"}
     ran = subprocess.run([sys.executable, str(DEMO)], env=environment, capture_output=True, text=True, check=True)
-    console = Console(record=True, width=92, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+    console = Console(record=True, width=92, file=io.StringIO())
     for step in steps_of(ran.stdout):
         console.print(Text.from_ansi(step), soft_wrap=True)
         console.print()

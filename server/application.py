@@ -1,7 +1,5 @@
 """The application: the service, its tools and their server, put together from the settings."""
 
-import logging
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -72,5 +70,4 @@ def serve_stdio(settings: Settings) -> None:
     """Serve one client over standard input and output until it leaves."""
     from tokenward.server import stdio  # noqa: PLC0415 - other transports do not need it
 
-    logging.basicConfig(level=settings.log_level, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     stdio.serve_stdio(build_server(settings))

@@ -75,7 +75,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings file (TOML).")
-@click.option("--store", metavar="URL", help="The ledger: sqlite:///FILE, postgresql://… or memory://.")
+@click.option("--store", metavar="URL", help="The ledger: sqlite:///FILE or memory://.")
 @click.option("--user", metavar="NAME", help="Who the tokens belong to.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False))
 @click.pass_context
@@ -84,7 +84,6 @@ def cli(ctx: click.Context, config: Path | None, store: str | None, user: str | 
 
     Settings come from the options here, else from TOKENWARD_… variables, else from the settings file.
     """
-    logging.basicConfig(level=(log_level or "warning").upper(), stream=sys.stderr, format="%(levelname)s: %(message)s")
     ctx.obj = Session(config=config, store=store, user=user, log_level=log_level)
 
 

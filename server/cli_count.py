@@ -51,7 +51,7 @@ def count(
     max_context: int | None,
     as_json: bool,
 ) -> None:
-    r"""Count the tokens of files, a text or a chat request.
+    """Count the tokens of files, a text or a chat request.
 
     PATHS are files, folders or globs; "-" is standard input.
     What .gitignore ignores, binaries and .git are skipped. Estimates are marked with ≈ and a range.
@@ -61,7 +61,7 @@ def count(
       tokenward count src '**/*.md' --model gpt-4o --model claude-sonnet-4-5
       git diff | tokenward count -
       tokenward count --messages request.json
-    """
+    """  # noqa: D301 - click reads the character
     if not paths and text is None and messages is None and not sys.stdin.isatty():
         paths = ("-",)
     if sum((bool(paths), text is not None, messages is not None)) != 1:

@@ -60,7 +60,7 @@ def cost(
     messages: str | None,
     as_json: bool,
 ) -> None:
-    r"""Price a request.
+    """Price a request.
 
     Its input is given as a number of tokens, or counted from a text or a chat request.
 
@@ -68,7 +68,7 @@ def cost(
     Examples:
       tokenward cost --model gpt-4o --input 12000 --output 800 --cached 10000
       tokenward cost --model gpt-4o --messages request.json --output 500 --compare claude-sonnet-4-5
-    """
+    """  # noqa: D301 - click reads the character
     if [input_tokens, text, messages].count(None) != 2:
         raise click.UsageError("Give exactly one of --input, --text and --messages.")
     request = None if messages is None else read_request(messages)

@@ -85,7 +85,9 @@ def quota_list(session: Session, *, subject: str | None, as_json: bool) -> None:
     default=None,
     help="By the calendar's day or month, or always the time just gone. [default: calendar for months, else rolling]",
 )
-@click.option("--timezone", metavar="ZONE", help="IANA zone of the calendar, such as Europe/Berlin. [default: UTC]")
+@click.option(
+    "--timezone", metavar="ZONE", help="IANA zone of the calendar, such as Europe/Berlin. [default: the settings']"
+)
 @json_option
 @pass_session
 def quota_set(
@@ -98,20 +100,20 @@ def quota_set(
     timezone: str | None,
     as_json: bool,
 ) -> None:
-    r"""Set a limit: tokens and requests as integers, cost in USD.
+    """Set a limit: tokens and requests as integers, cost in USD.
 
     \b
     Examples:
       tokenward quota set user:alice tokens/day 100000
       tokenward quota set default cost/month 25.00 --timezone Europe/Berlin
-    """
+    """  # noqa: D301 - click reads the character
     metric, window = _metric_and_window(what)
     if calendar is None:
         calendar = window == "month" or timezone is not None
     if timezone is not None and not calendar:
         raise click.UsageError("--timezone goes with --calendar: a rolling window is the same everywhere.")
     mode: Mode = "calendar" if calendar else "rolling"
-    made = TokenLimit(subject, metric, window, _limit_amount(metric, limit), mode, timezone or "UTC")
+    made = TokenLimit(subject, metric, window, _limit_amount(metric, limit), mode, timezone or _timezone(session, mode))
 
     async def work(context: "ToolContext") -> None:
         await context.service.set_limit(made)
@@ -122,6 +124,10 @@ def quota_set(
         as_json=as_json,
         show=lambda console: _say(console, f"Set: {made.label} at most {_amount(made)}, {_mode(made)}."),
     )
+
+
+def _timezone(session: Session, mode: Mode) -> str:
+    return session.settings().timezone if mode == "calendar" else "UTC"
 
 
 @quota.command("delete")

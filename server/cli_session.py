@@ -1,6 +1,7 @@
 """What the commands share: the options given before the command, the service, and how results are printed."""
 
 import json
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -40,7 +41,10 @@ class Session:
         """
         from tokenward.server.settings import load_settings  # noqa: PLC0415 - heavy
 
-        return load_settings(config=self.config, store=self.store, user=self.user, log_level=self.log_level)
+        settings = load_settings(config=self.config, store=self.store, user=self.user, log_level=self.log_level)
+        log_format = "%(levelname)s %(name)s: %(message)s"
+        logging.basicConfig(level=settings.log_level, stream=sys.stderr, format=log_format)
+        return settings
 
     def run(self, work: "Callable[[ToolContext], Awaitable[_Answer]]") -> _Answer:
         """Do a command's work with what the tools work with, and close it again."""

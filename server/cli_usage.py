@@ -45,13 +45,13 @@ def report(
     forecast_days: int | None,
     as_json: bool,
 ) -> None:
-    r"""Report what was used and what it cost.
+    """Report what was used and what it cost.
 
     \b
     Examples:
       tokenward report --period month --group-by model
       tokenward report --user alice --group-by day --forecast-days 7
-    """
+    """  # noqa: D301 - click reads the character
 
     async def work(context: "ToolContext") -> "Report":
         from tokenward.tools.usage_report import usage_report  # noqa: PLC0415 - heavy
@@ -113,13 +113,13 @@ def record(
     at: str | None,
     as_json: bool,
 ) -> None:
-    r"""Record what a request used: one event in the ledger.
+    """Record what a request used: one event in the ledger.
 
     \b
     Examples:
       tokenward record --model gpt-4o --input 12000 --output 800 --key run-17
       curl … | tokenward record --model gpt-4o --response -
-    """
+    """  # noqa: D301 - click reads the character
     answered = None if response is None else _response(response)
 
     async def work(context: "ToolContext") -> "Recorded":

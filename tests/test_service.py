@@ -20,8 +20,9 @@ from tokenward import (
     Tokenward,
     UnknownPrice,
 )
-from tokenward.engine.errors import ConfigurationError
+from tokenward.engine.errors import ConfigurationError, StoreUnavailable
 from tokenward.engine.types import DAY_US, SECOND_US, JsonObject
+from tokenward.storage.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
 
@@ -91,7 +92,9 @@ async def test_usage_of_an_unpriced_model_is_not_lost(service: Tokenward) -> Non
         (QuotaRequest(tokens=1, input_tokens=1), "input_tokens"),
         (QuotaRequest(tokens=1, max_output_tokens=1), "max_output_tokens"),
         (QuotaRequest(messages=MESSAGES), "model"),
-        (QuotaRequest(tokens=-1), "input_tokens"),
+        (QuotaRequest(tokens=-1), "tokens"),
+        (QuotaRequest(tokens=10**11), "tokens"),
+        (QuotaRequest(input_tokens=-1), "input_tokens"),
         (QuotaRequest(input_tokens=1, max_output_tokens=-1), "max_output_tokens"),
         (QuotaRequest(tokens=1, reserve=True, ttl_seconds=0), "ttl_seconds"),
         (QuotaRequest(tokens=1, reserve=True, ttl_seconds=90_000), "ttl_seconds"),
@@ -135,6 +138,13 @@ async def test_estimates_compare_each_model_with_its_own_tokenizer(service: Toke
     assert estimate.cost.total_nano == tokens[0] * 2_500
 
 
+@pytest.mark.parametrize(("other", "exact"), [("gpt-4o-mini", True), ("gpt-4", False), ("claude-sonnet-4-5", False)])
+async def test_numbers_are_exact_for_their_own_tokenizer_only(service: Tokenward, other: str, exact: bool) -> None:
+    request = EstimateRequest(model="gpt-4o", usage=TokenUsage(1_000, 100), compare=[other])
+    estimate = service.estimate_cost(request)
+    assert (estimate.exact, estimate.comparisons[0].exact) == (True, exact)
+
+
 async def test_messages_are_counted_for_an_estimate(service: Tokenward) -> None:
     estimate = service.estimate_cost(EstimateRequest(model="gpt-4o", messages=MESSAGES, output_tokens=10))
     assert estimate.cost.total_nano == 13 * 2_500 + 10 * 10_000
@@ -173,6 +183,35 @@ async def test_a_store_that_is_down_closes_or_opens_the_gate(tmp_path: Path) -> 
             await service.check_quota(QuotaRequest(tokens=1, reserve=True))
         with pytest.raises(StoreError):
             await service.record_usage(RecordRequest(model="gpt-4o", usage=TokenUsage(1)))
+
+
+async def test_a_limit_that_cannot_be_written_leaves_no_connection_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([StoreUnavailable("once")])
+    set_limit = SqliteStore.set_limit
+
+    async def fails_once(self: SqliteStore, limit: TokenLimit) -> None:
+        for failure in failures:
+            raise failure
+        await set_limit(self, limit)
+
+    monkeypatch.setattr(SqliteStore, "set_limit", fails_once)
+    limit = TokenLimit("default", "tokens", "day", 5)
+    async with Tokenward.open(f"sqlite:///{tmp_path / 'ledger.db'}", limits=[limit]) as service:
+        with pytest.raises(StoreUnavailable):
+            await service.quota_status()
+        assert await service.limits() == [limit]
+
+
+async def test_a_limit_that_stands_is_not_set_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limit = TokenLimit("default", "tokens", "day", 5)
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    async with Tokenward.open(url, limits=[limit]) as service:
+        await service.quota_status()
+    monkeypatch.delattr(SqliteStore, "set_limit")
+    async with Tokenward.open(url, limits=[limit]) as service:
+        assert await service.limits() == [limit]
 
 
 async def test_a_store_that_comes_back_is_used(tmp_path: Path) -> None:

@@ -61,6 +61,13 @@ async def estimate_cost(
         raise InvalidInput("input_tokens", "give exactly one of input_tokens, text or messages.")
     if output_tokens and max_output_tokens is not None:
         raise InvalidInput("max_output_tokens", "give either output_tokens or max_output_tokens.")
+    if input_tokens is None:
+        _refuse_parts(
+            cached_input_tokens=cached_input_tokens,
+            cache_write_tokens=cache_write_tokens,
+            cache_write_1h_tokens=cache_write_1h_tokens,
+            reasoning_tokens=reasoning_tokens,
+        )
     usage = TokenUsage(
         input_tokens=input_tokens or 0,
         output_tokens=output_tokens or max_output_tokens or 0,
@@ -83,6 +90,12 @@ async def estimate_cost(
     return EstimatedCost(
         **dict(_priced(estimate)), comparisons=[_priced(one) for one in estimate.comparisons] if compare else None
     )
+
+
+def _refuse_parts(**parts: int) -> None:
+    for name, tokens in parts.items():
+        if tokens:
+            raise InvalidInput(name, "goes with input_tokens; a text or messages are priced as plain input.")
 
 
 def _priced(estimate: CostEstimate) -> PricedWork:

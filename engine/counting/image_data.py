@@ -7,7 +7,7 @@ import binascii
 from base64 import b64decode
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Final, cast
+from typing import Final
 
 from tokenward.engine.messages.view import Part
 from tokenward.engine.types import JsonObject, JsonValue
@@ -58,9 +58,8 @@ def image_size(media: Media) -> tuple[int, int] | None:
         return None
     import imagesize  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
 
-    measured = imagesize.get(BytesIO(head), exif_rotation=False)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    width, height = size = cast("tuple[int, int]", measured)
-    return size if 0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE else None
+    width, height = imagesize.get(BytesIO(head), exif_rotation=False)
+    return (width, height) if 0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE else None
 
 
 def _decoded_head(data: str) -> bytes:

@@ -8,9 +8,11 @@ The library's public names. They are loaded when they are first used, so that ``
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from tokenward.engine.analytics import ReportRequest, UsageAnalytics, UsageReport, UsageStats
     from tokenward.engine.catalog import Catalog, ModelInfo
     from tokenward.engine.counting.counter import TokenCounter, get_token_counter
@@ -92,6 +94,8 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split
 
 
 def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return version("tokenward")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -140,13 +140,22 @@ class Tokenward:
         """
         if sum(one is not None for one in (request.usage, request.text, request.messages)) != 1:
             raise InvalidInput("input_tokens", "give exactly one of input_tokens, text and messages.")
-        comparisons = tuple(self.estimate_cost(replace(request, model=model, compare=())) for model in request.compare)
+        comparisons = tuple(self._compared(request, model) for model in request.compare)
         usage, exact = request.usage, True
         if usage is None:
             input_tokens, exact = self._input(request.text, request.messages, request.model)
             usage = TokenUsage(input_tokens, request.output_tokens)
         cost = self.calculator.calculate_cost(usage, request.model, tier=request.tier, at_us=request.at_us)
         return CostEstimate(cost, exact, comparisons)
+
+    def _compared(self, request: EstimateRequest, model: str) -> CostEstimate:
+        """The same work on another model. Numbers cannot be counted anew, so they are exact for their encoding only."""
+        other = self.estimate_cost(replace(request, model=model, compare=()))
+        resolve = self.counter.catalog.resolve
+        if request.usage is None:
+            return other
+        one, two = resolve(request.model), resolve(model)
+        return replace(other, exact=(one.family, one.encoding) == (two.family, two.encoding) and two.known)
 
     def _input(self, text: str | None, messages: Sequence[JsonObject] | None, model: str) -> tuple[int, bool]:
         if text is not None:

@@ -163,9 +163,14 @@ class UsageTracker:
     async def _ledger(self) -> UsageStore:
         async with self._connecting:
             if not self._connected:
-                await self._stack.enter_async_context(self._store)
-                for limit in self._limits:
-                    await self._store.set_limit(limit)
+                async with AsyncExitStack() as connecting:
+                    await connecting.enter_async_context(self._store)
+                    # A limit that already stands is left alone: setting it anew would rebuild its counters.
+                    standing = await self._store.limits()
+                    for limit in self._limits:
+                        if limit not in standing:
+                            await self._store.set_limit(limit)
+                    self._stack.push_async_exit(connecting.pop_all())
                 self._connected = True
         return self._store
 
@@ -213,6 +218,8 @@ class UsageTracker:
         if request.tokens is not None:
             if request.max_output_tokens is not None:
                 raise InvalidInput("max_output_tokens", "is part of tokens; give input_tokens instead of tokens.")
+            if not 0 <= request.tokens <= MAX_TOKENS:
+                raise InvalidInput("tokens", f"give an integer from 0 to {MAX_TOKENS}.")
             # Which part will be output is not known, so the dearer side bounds the cost.
             return self._priced(request, [TokenUsage(request.tokens, 0), TokenUsage(0, request.tokens)], ())
         input_tokens = request.input_tokens or 0
