@@ -58,7 +58,7 @@ def image_size(media: Media) -> tuple[int, int] | None:
         return None
     import imagesize  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
 
-    width, height = imagesize.get(BytesIO(head), exif_rotation=False)
+    width, height = imagesize.get(BytesIO(head), exif_rotation=False)  # pyright: ignore[reportUnknownMemberType]
     return (width, height) if 0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE else None
 
 
