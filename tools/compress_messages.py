@@ -27,7 +27,8 @@ async def compress_messages(
     format: FormatName = "auto",  # noqa: A002 - the contract's name
 ) -> CompressedMessages:
     """Shorten the prose of messages, losing nothing at first and little after that."""
-    work = partial(context.service.compress_messages, messages, model, target_reduction=target_reduction, format=format)
+    compress = context.service.optimizer.compress_messages
+    work = partial(compress, messages, model, target_reduction=target_reduction, format=format)
     result = await run_sized(work, messages)
     return CompressedMessages(
         messages=result.messages,

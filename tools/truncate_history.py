@@ -44,7 +44,7 @@ async def truncate_history(
 ) -> TruncatedHistory:
     """Shorten a history to ``max_tokens`` so that its provider still accepts it."""
     work = partial(
-        context.service.truncate_history,
+        context.service.optimizer.truncate_history,
         messages,
         max_tokens,
         model,

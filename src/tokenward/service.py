@@ -11,7 +11,7 @@ from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.messages import count_messages
 from tokenward.engine.counting.results import MessageCount
 from tokenward.engine.errors import InvalidInput
-from tokenward.engine.history import CompressionResult, Strategy, TokenOptimizer, TruncationResult
+from tokenward.engine.history import TokenOptimizer
 from tokenward.engine.messages.view import Format
 from tokenward.engine.pricing import Cost, CostCalculator, Tier
 from tokenward.engine.quota import Policy, TokenLimit
@@ -163,45 +163,6 @@ class Tokenward:
             return counted.token_count, counted.exact
         request = self.count_messages(messages or [], model)
         return request.tokens, request.exact
-
-    def truncate_history(
-        self,
-        messages: Sequence[JsonObject],
-        max_tokens: int,
-        model: str,
-        *,
-        strategy: Strategy = "smart",
-        format: Format | Literal["auto"] = "auto",  # noqa: A002 - the contract's name
-        tools: Sequence[JsonObject] | None = None,
-        system: JsonValue = None,
-        keep_last: int = 1,
-        pin: Sequence[int] = (),
-        placeholder: bool = True,
-    ) -> TruncationResult:
-        """A history within ``max_tokens`` that its provider accepts. See :func:`tokenward.engine.history`."""
-        return self.optimizer.truncate_history(
-            messages,
-            max_tokens,
-            model,
-            strategy=strategy,
-            format=format,
-            tools=tools,
-            system=system,
-            keep_last=keep_last,
-            pin=pin,
-            placeholder=placeholder,
-        )
-
-    def compress_messages(
-        self,
-        messages: Sequence[JsonObject],
-        model: str,
-        *,
-        target_reduction: float = 0.2,
-        format: Format | Literal["auto"] = "auto",  # noqa: A002 - the contract's name
-    ) -> CompressionResult:
-        """Messages said in fewer tokens. See :func:`tokenward.engine.history`."""
-        return self.optimizer.compress_messages(messages, model, target_reduction=target_reduction, format=format)
 
     async def check_quota(self, request: QuotaRequest) -> QuotaCheck:
         """See :meth:`UsageTracker.check_quota`."""
