@@ -18,7 +18,10 @@ from tokenward.engine.types import JsonObject
 
 MAX_NAME_CHARACTERS = 256
 
-_ENCODING_ENDINGS = ("_base", "_edit", "_harmony")
+_ENCODING_SHAPE = re.compile(r"[^/]*_(?:base|edit|harmony)|(?:cl|o|p|r)\d{2,3}k(?:[_-]\w*)?")
+_MAKER = re.compile(
+    r"^(?:openai|anthropic|google(?:[-_](?:gla|vertex|genai|vertexai))?|mistral(?:ai)?|deepseek|xai):(?=.)"
+)
 _FINE_TUNED = "ft:"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _BEDROCK_PLACE = re.compile(
@@ -85,7 +88,7 @@ class Catalog:
         name = _checked(model)
         if name in ENCODING_NAMES:
             return ModelInfo(model, name, "openai", "openai", name, None, None, known=True)
-        if name.endswith(_ENCODING_ENDINGS) and "/" not in name and name not in self._own:
+        if _ENCODING_SHAPE.fullmatch(name) and name not in self._own:
             raise UnknownEncoding(model, ENCODING_NAMES)
         facts = self._loaded()
         return facts.describe(model, facts.normalise(self._aliased(name)))
@@ -179,7 +182,7 @@ def _checked(model: str) -> str:
 
 def _bare(name: str) -> str:
     """Without routers' paths, clouds' places and versions, and variants after a colon or an at-sign."""
-    name = name.rstrip("/").rsplit("/", 1)[-1]
+    name = _MAKER.sub("", name.rstrip("/").rsplit("/", 1)[-1])
     if name.startswith(_FINE_TUNED):
         return _FINE_TUNED + name.removeprefix(_FINE_TUNED).split(":", 1)[0]
     place = _BEDROCK_PLACE.match(name)

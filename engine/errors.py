@@ -6,7 +6,7 @@
     ├── InvalidInput              a value the caller can correct: which field, what is accepted
     │   ├── UnknownEncoding       an encoding name that does not exist
     │   ├── InvalidMessages       a message list its provider's format does not allow
-    │   └── AmbiguousFormat       a message list that more than one format could mean
+    │   └── AmbiguousFormat       a message list whose parts are written for different providers
     ├── UnknownPrice              no price is known for a model (never priced at 0)
     ├── ConfigurationError        a setting that cannot be used
     ├── MissingExtra              an optional part that is not installed
@@ -81,22 +81,37 @@ class InvalidMessages(InvalidInput):
 
 
 class AmbiguousFormat(InvalidInput):
-    """A message list that more than one provider's format could mean."""
+    """A message list whose parts are written for different providers.
 
-    def __init__(self, candidates: Iterable[str]) -> None:
-        names = list(candidates)
+    Args:
+        before: The formats that everything so far could be.
+        found: The formats that the offending message could be.
+        index: Its position; ``None`` for the request's system text.
+    """
+
+    def __init__(self, before: Iterable[str], found: Iterable[str], index: int | None) -> None:
+        field = "system" if index is None else f"messages[{index}]"
         super().__init__(
-            "format", f"the messages could be {' or '.join(names)}; say which with format={shown(names[0])}."
+            field,
+            f"it is written for {' or '.join(found)}, what stands before it for {' or '.join(before)}; "
+            "a request has one format.",
         )
 
 
 class UnknownPrice(TokenwardError):  # noqa: N818
-    """No price is known for a model; an unknown price is never taken for 0."""
+    """No price is known for a model; an unknown price is never taken for 0.
 
-    def __init__(self, model: str, reason: str = "") -> None:
+    Args:
+        model: The model's name as the caller wrote it.
+        reason: Why there is none.
+        field: The argument that asks for the price: ``model`` or ``tier``.
+    """
+
+    def __init__(self, model: str, reason: str = "", field: str = "model") -> None:
         self.model = model
         detail = f" ({reason})" if reason else ""
-        super().__init__(f"model: no price is known for {shown(model)}{detail}. Use a model that `models` lists.")
+        advice = "Use a model with a known price, or an alias for one."
+        super().__init__(f"{field}: no price is known for {shown(model)}{detail}. {advice}")
 
 
 class ConfigurationError(TokenwardError):

@@ -208,14 +208,14 @@ def _table(
         for variant in model.price_variants or ()
     )
     if not stated or all(own is not model for own in provider.models):
-        raise UnknownPrice(name, f"{provider.id} states no {tier} price for {at.date()}")
+        raise UnknownPrice(name, f"{provider.id} states no {tier} price for {at.date()}", "tier")
     table = model.get_prices(at, when)
     if isinstance(table.input_mtok, Decimal) and not (
         standard.input_mtok is None or isinstance(standard.input_mtok, Decimal)
     ):
         start = standard.input_mtok.tiers[0].start
         if input_tokens > start:
-            raise UnknownPrice(name, f"{provider.id} states no {tier} price above {start} input tokens")
+            raise UnknownPrice(name, f"{provider.id} states no {tier} price above {start} input tokens", "tier")
     return table
 
 

@@ -96,6 +96,8 @@ class CostCalculator:
             known = get_args(Tier)
             raise InvalidInput("tier", f"{shown(tier)} is not one of {', '.join(known)}.{nearest(str(tier), known)}")
         info = self._catalog.resolve(model)
+        if at_us is not None and at_us < 0:
+            raise InvalidInput("at", "there were no prices before 1970; give the day the request was made.")
         at = _moment(self._clock() if at_us is None else at_us)
         rates = self._book.rates(info, tier=tier, at=at, input_tokens=usage.input_tokens)
         input_nano, output_nano, cache_nano = _rounded(_exact_nano(usage, rates, model))

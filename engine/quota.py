@@ -211,12 +211,27 @@ def _in_window(counter: Counter, span: Span, now_us: int) -> Counter:
     return {bucket: amounts for bucket, amounts in counter.items() if span.counts(bucket, now_us)}
 
 
-def _fits_us(counter: Counter, span: Span, excess: int) -> int | None:
-    """When at least ``excess`` has left the window; ``None`` if that never comes."""
-    for bucket in sorted(counter):
-        excess -= sum(counter[bucket])
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A pending hold: it leaves with its bucket, or when its time is over."""
+
+    at_us: int
+    expires_us: int
+    amounts: Amounts
+
+
+def _fits_us(counter: Counter, limit: TokenLimit, excess: int, holds: Sequence[Held]) -> int | None:
+    """When at least ``excess`` has left the window if no hold is settled; ``None`` if that never comes."""
+    span = limit.span
+    leaving = [(span.leaves_us(bucket), settled + held) for bucket, (settled, held) in counter.items()]
+    for hold in holds:
+        bucket, amount = span.bucket(hold.at_us), hold.amounts.of(limit.metric)
+        if bucket in counter and hold.expires_us < span.leaves_us(bucket):
+            leaving += [(hold.expires_us, amount), (span.leaves_us(bucket), -amount)]
+    for when_us, amount in sorted(leaving):
+        excess -= amount
         if excess <= 0:
-            return span.leaves_us(bucket)
+            return when_us
     return None
 
 
@@ -259,14 +274,14 @@ def _reason(limit: TokenLimit, taken: int, requested: int, cap: int) -> str:
 
 
 def _denial(
-    one: LimitStatus, counter: Counter, requested: int, cap: int, now_us: int
+    one: LimitStatus, counter: Counter, requested: int, cap: int, now_us: int, *, holds: Sequence[Held]
 ) -> tuple[LimitStatus, str] | None:
     """The limit's refusal with its reason, or ``None`` if the work fits."""
     taken = one.used + one.reserved
     if taken + requested <= cap:
         return None
     live = _in_window(counter, one.limit.span, now_us)
-    resets_us = _fits_us(live, one.limit.span, taken + requested - cap) if requested <= cap else None
+    resets_us = _fits_us(live, one.limit, taken + requested - cap, holds) if requested <= cap else None
     refused = LimitStatus(one.limit, one.used, one.reserved, one.remaining, resets_us)
     return refused, _reason(one.limit, taken, requested, cap)
 
@@ -279,6 +294,7 @@ def decide(
     *,
     priority: Priority = "normal",
     policy: Policy | None = None,
+    holds: Mapping[str, Sequence[Held]] | None = None,
 ) -> Decision:
     """Whether ``amounts`` fit under every limit at once.
 
@@ -289,6 +305,7 @@ def decide(
         now_us: Now, microseconds UTC.
         priority: Which share of a limit the work may use.
         policy: The shares; by default every priority may use all.
+        holds: The subjects' pending holds, for saying when a denied request will fit.
 
     Raises:
         InvalidInput: A cost limit applies and the cost is not known.
@@ -303,7 +320,7 @@ def decide(
         cap = one.limit.limit * share // 100
         # A question without work asks whether anything at all is left.
         requested = amounts.of(one.limit.metric) if amounts.requests else 1
-        denial = _denial(one, counter, requested, cap, now_us)
+        denial = _denial(one, counter, requested, cap, now_us, holds=(holds or {}).get(binding.subject, ()))
         statuses.append(denial[0] if denial else one)
         denials += [denial] if denial else []
     if not denials:
@@ -336,5 +353,7 @@ def add(
             old_settled, old_held = counter.get(bucket, (0, 0))
             # A clock that jumped can have pruned the bucket whose hold ends now: less than nothing is never held.
             counter[bucket] = (old_settled + settled.of(limit.metric), max(0, old_held + held.of(limit.metric)))
+            if counter[bucket] == (0, 0):
+                del counter[bucket]
         changed[limit.counter] = counter
     return changed

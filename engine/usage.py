@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from tokenward.engine.errors import InvalidInput, shown
 
-MAX_TOKENS = 10**10
+MAX_TOKENS = 10**9
 """Largest token number accepted for one request, far above any context window: a typo stays out of the ledger, and
 sums over it stay within 64 bits."""
 
@@ -36,7 +36,7 @@ class TokenUsage:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if not 0 <= value <= MAX_TOKENS:
+            if type(value) is not int or not 0 <= value <= MAX_TOKENS:
                 raise InvalidInput(name, f"{shown(value)} is no token count; give an integer from 0 to {MAX_TOKENS}.")
         parts = self.cached_input_tokens + self.cache_write_tokens + self.cache_write_1h_tokens
         if parts > self.input_tokens:

@@ -5,9 +5,19 @@ with an error if it cannot.
 """
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from mcp_types import INVALID_REQUEST, PARSE_ERROR, ErrorData, JSONRPCError, JSONRPCMessage, jsonrpc_message_adapter
+from mcp_types import (
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    jsonrpc_message_adapter,
+)
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
@@ -59,23 +69,44 @@ def read_message(line: bytes | None) -> JSONRPCMessage:
     if line is None:
         raise UnreadableLine(INVALID_REQUEST, f"Invalid request: a line is at most {MAX_LINE_BYTES >> 20} MiB long")
     try:
-        return jsonrpc_message_adapter.validate_json(line, by_name=False)
+        message = jsonrpc_message_adapter.validate_json(line, by_name=False)
     except ValidationError:
         return _read_again(line)
+    if isinstance(message, JSONRPCNotification) and b'"id"' in line and "id" in json.loads(line):
+        # A request whose id is neither a text nor an integer would be taken for a notification, and never answered.
+        raise UnreadableLine(INVALID_REQUEST, "Invalid request: an id is a string or an integer")
+    return message
 
 
 def _read_again(line: bytes) -> JSONRPCMessage:
     """As :func:`read_message`, mending texts that are not Unicode."""
+    text = line.decode("utf-8", "replace")
     try:
-        content: JsonValue = json.loads(line.decode("utf-8", "replace"))
-    except (ValueError, RecursionError):
+        content: JsonValue = json.loads(text)
+    except json.JSONDecodeError:
         raise UnreadableLine(PARSE_ERROR, "Parse error: the line is not JSON") from None
+    except (ValueError, RecursionError):
+        known_id = _id_of(text)
+        problem = "a number has too many digits, or values are nested too deep"
+        raise UnreadableLine(PARSE_ERROR if known_id is None else INVALID_PARAMS, problem, known_id) from None
     try:
-        return jsonrpc_message_adapter.validate_json(unicode_json(content), by_name=False)
+        # As an object: JSON that pydantic reads itself may not be nested as deep as a tool's schema can be.
+        return jsonrpc_message_adapter.validate_python(_unicode(content), by_name=False)
     except ValidationError:
         known = content.get("id") if isinstance(content, dict) else None
         request_id = known if isinstance(known, str | int) and not isinstance(known, bool) else None
         raise UnreadableLine(INVALID_REQUEST, "Invalid request: not a JSON-RPC 2.0 message", request_id) from None
+
+
+_ID = re.compile(r'"id"\s*:\s*(\d{1,18}|"[^"\\]{1,200}")\s*[,}]')
+
+
+def _id_of(text: str) -> str | int | None:
+    """The id in a line that cannot be read as a whole: the only one named, so that no argument is taken for it."""
+    found = _ID.findall(text)
+    if len(found) != 1:
+        return None
+    return str(found[0]).strip('"') if found[0].startswith('"') else int(found[0])
 
 
 def write_message(message: JSONRPCMessage) -> bytes:
@@ -90,5 +121,17 @@ def write_message(message: JSONRPCMessage) -> bytes:
 
 def unicode_json(content: JsonValue) -> str:
     """Compact JSON in which what is not Unicode (lone surrogates) is replaced by U+FFFD."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    return _clean(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+
+
+def _clean(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _unicode(content: JsonValue) -> JsonValue:
+    """The content with every text made Unicode."""
+    if isinstance(content, str):
+        return _clean(content)
+    if isinstance(content, list):
+        return [_unicode(one) for one in content]
+    return {_clean(name): _unicode(one) for name, one in content.items()} if isinstance(content, dict) else content

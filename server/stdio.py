@@ -115,7 +115,8 @@ class _Link:
             self.stop()
 
     def _close(self, request_id: object) -> None:
-        self._open_calls.discard(request_id)
+        if isinstance(request_id, str | int):
+            self._open_calls.discard(request_id)
         self._answered.set()
 
 

@@ -53,16 +53,18 @@ class Record:
     """Write one event and settle its reservation, if it names one.
 
     Attributes:
-        subjects: Whose usage it is; ``None`` takes the reservation's.
+        user: Whose usage it is; empty takes the reservation's, as for ``group`` and ``session``.
         cost_nano: The event's price; ``None`` when no price is known.
         at_us: When it happened; ``None`` is now. Ignored for the window of a settled reservation.
         key: The caller's idempotency key: the same key is one event.
     """
 
-    subjects: Subjects | None
     model: str
     usage: TokenUsage
     cost_nano: int | None
+    user: str = ""
+    group: str = ""
+    session: str = ""
     price_source: str = ""
     endpoint: str = ""
     priority: Priority = "normal"
@@ -104,11 +106,14 @@ class Transaction(Protocol):
         """The limits of the subjects."""
         ...
 
-    async def states(self, subjects: Sequence[str]) -> dict[str, State]:
-        """The subjects' states, locked; an empty one for a subject that has none."""
+    async def states(self, subjects: Sequence[str], now_us: int) -> dict[str, State]:
+        """The subjects' states, locked; an empty one for a subject that has none written at or before now.
+
+        One that was written under a later clock may have lost buckets that count again.
+        """
         ...
 
-    async def put_states(self, states: Mapping[str, State]) -> None:
+    async def put_states(self, states: Mapping[str, State], now_us: int) -> None:
         """Write states back."""
         ...
 

@@ -28,6 +28,8 @@ def sqlite_path(url: str) -> Path | None:
         )
     if not rest.startswith("/"):
         raise ConfigurationError("store: a SQLite URL has three slashes before the file: sqlite:///FILE.")
+    if "?" in rest:
+        raise ConfigurationError("store: a SQLite URL takes no parameters; write a ? in a file's name as %3F.")
     name = unquote(rest[1:])
     if name == ":memory:":
         return None

@@ -4,7 +4,7 @@ Every function runs inside a transaction that holds the write lock; each is comp
 differ only in the :class:`~tokenward.storage.base.Transaction` they hand in.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tokenward.engine import quota
@@ -57,7 +57,7 @@ async def _rebuild(tx: Transaction, subject: str, limit: TokenLimit, now_us: int
 async def _load(tx: Transaction, subjects: Subjects, now_us: int) -> _Accounts:
     bindings = quota.bind(subjects, await tx.limits([*subjects.names, "default"]))
     bound = sorted({one.subject for one in bindings})
-    states = await tx.states(bound)
+    states = await tx.states(bound, now_us)
     for subject in bound:
         own = [one for one in bindings if one.subject == subject]
         for limit in quota.missing_counters(states[subject], own):
@@ -65,15 +65,21 @@ async def _load(tx: Transaction, subjects: Subjects, now_us: int) -> _Accounts:
     return _Accounts(bindings, states)
 
 
+def _held(hold: Reservation) -> quota.Held:
+    return quota.Held(hold.admitted_us, hold.expires_us, hold.amounts)
+
+
 def _negative(amounts: Amounts) -> Amounts:
     return Amounts(-amounts.tokens, None if amounts.cost_nano is None else -amounts.cost_nano, -amounts.requests)
 
 
-async def _end(tx: Transaction, hold: Reservation, ended: Ended, now_us: int, *, settled: Amounts = NOTHING) -> None:
+async def _end(
+    tx: Transaction, hold: Reservation, ended: Ended, now_us: int, *, settled: Amounts = NOTHING
+) -> _Accounts:
     """Take a hold out of every state it counts in, put what was really used in its place, and remember the end."""
     accounts = await _load(tx, hold.subjects, now_us)
     accounts.add(hold.admitted_us, now_us, settled=settled, held=_negative(hold.amounts))
-    await tx.put_states(accounts.states)
+    await tx.put_states(accounts.states, now_us)
     await tx.drop_reservation(hold.reservation_id)
     answer: JsonObject = {
         "ended": ended,
@@ -84,6 +90,7 @@ async def _end(tx: Transaction, hold: Reservation, ended: Ended, now_us: int, *,
         "session": hold.subjects.session,
     }
     await tx.put_answer("ended", hold.reservation_id, answer, now_us)
+    return accounts
 
 
 async def expire(tx: Transaction, now_us: int) -> int:
@@ -136,11 +143,21 @@ async def reserve(
     decision = quota.decide(
         accounts.bindings, accounts.states, request.amounts, now_us, priority=request.priority, policy=policy
     )
+    if not decision.allowed:
+        decision = quota.decide(
+            accounts.bindings,
+            accounts.states,
+            request.amounts,
+            now_us,
+            priority=request.priority,
+            policy=policy,
+            holds={subject: [_held(one) for one in await tx.holds(subject)] for subject in accounts.states},
+        )
     if request.ttl_us is None or not decision.allowed:
         return ReserveOutcome(decision)
     hold = Reservation(new_id(), request.subjects, request.amounts, request.model, now_us, now_us + request.ttl_us)
     accounts.add(now_us, now_us, held=request.amounts)
-    await tx.put_states(accounts.states)
+    await tx.put_states(accounts.states, now_us)
     await tx.put_reservation(hold)
     if request.key:
         answer: JsonObject = {"reservation_id": hold.reservation_id, "expires_us": hold.expires_us}
@@ -173,9 +190,7 @@ class _Settling:
 async def _settling(tx: Transaction, request: Record) -> _Settling:
     """Find the reservation that a record names. Raises UnknownReservation, or InvalidInput for another user's."""
     if not request.reservation_id:
-        if request.subjects is None:
-            raise InvalidInput("user", "say whose usage this is, or give its reservation_id.")
-        return _Settling(request.subjects, None, late=False)
+        return _Settling(Subjects(request.user, request.group, request.session), None, late=False)
     hold = await tx.reservation(request.reservation_id)
     ended = await tx.answer("ended", request.reservation_id)
     if hold is not None:
@@ -184,15 +199,26 @@ async def _settling(tx: Transaction, request: Record) -> _Settling:
         subjects = Subjects(str(ended["user"]), str(ended["group"]), str(ended["session"]))
     else:
         raise UnknownReservation(request.reservation_id)
-    for name in ("user", "group", "session") if request.subjects else ():
-        given = getattr(request.subjects, name)
+    for name in ("user", "group", "session"):
+        given = getattr(request, name)
         if given and given != getattr(subjects, name):
             raise InvalidInput(name, f"the reservation was made for another {name}; leave {name} out.")
     return _Settling(subjects, hold, late=hold is None)
 
 
+async def _know_again(
+    tx: Transaction, settling: _Settling, keys: Sequence[str], answer: JsonObject, now_us: int
+) -> None:
+    """An event that is known by one key is known by the others too, and its hold has done its duty."""
+    for key in keys:
+        if await tx.answer("record", key) is None:
+            await tx.put_answer("record", key, answer, now_us)
+    if settling.hold is not None:
+        await _end(tx, settling.hold, "settled", now_us)
+
+
 def _exceeds(used: Amounts, held: Amounts) -> bool:
-    """Whether more was used than held. A hold without a known cost held none, and cannot be exceeded in it."""
+    """Whether more was used than held, as far as both are known."""
     return used.tokens > held.tokens or (held.cost_nano is not None and (used.cost_nano or 0) > held.cost_nano)
 
 
@@ -205,18 +231,21 @@ async def record(tx: Transaction, request: Record, now_us: int, new_id: NewId) -
     keys += [_scoped(user, f"reservation {request.reservation_id}")] if request.reservation_id else []
     for key in keys:
         if answer := await tx.answer("record", key):
+            await _know_again(tx, settling, keys, answer, now_us)
             return _outcome(answer)
     used = Amounts(request.usage.total_tokens, request.cost_nano, 1)
     at_us = now_us if request.at_us is None else request.at_us
     if settling.hold is not None:
-        overage = _exceeds(used, settling.hold.amounts)
         admitted_us = settling.hold.admitted_us
-        await _end(tx, settling.hold, "settled", now_us, settled=used)
+        accounts = await _end(tx, settling.hold, "settled", now_us, settled=used)
+        # A hold without a known cost held none: what was spent is compared with the limits themselves.
+        unknown = settling.hold.amounts.cost_nano is None
+        overage = _exceeds(used, settling.hold.amounts) or (unknown and _over(accounts, now_us))
     else:
-        admitted_us = now_us if settling.late else at_us
+        admitted_us = now_us if settling.late else min(at_us, now_us)
         accounts = await _load(tx, settling.subjects, now_us)
         accounts.add(admitted_us, now_us, settled=used)
-        await tx.put_states(accounts.states)
+        await tx.put_states(accounts.states, now_us)
         overage = settling.late or _over(accounts, now_us)
     event = _event(request, settling.subjects, new_id(), at_us, admitted_us, overage=overage)
     await tx.add_event(event)

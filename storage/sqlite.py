@@ -4,24 +4,27 @@
 file wait their turn. The transaction is shielded from cancellation, so a cancelled caller never leaves one open.
 """
 
+import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import aiosqlite
 import anyio
 
 from tokenward.engine.errors import StoreUnavailable
 from tokenward.engine.quota import LimitStatus, Policy, Subjects, TokenLimit
-from tokenward.engine.types import Clock, NewId, random_id, system_clock
+from tokenward.engine.types import NANO_PER_USD, Clock, NewId, random_id, system_clock
 from tokenward.engine.usage import Dimension, TokenUsage, UsageEvent, UsageQuery, UsageSum
 from tokenward.storage import ledger
 from tokenward.storage.base import Record, RecordOutcome, ReleaseOutcome, Reserve, ReserveOutcome
 from tokenward.storage.migrate import upgrade
 from tokenward.storage.sqlite_transaction import SqliteTransaction, limit_of
+
+_Outcome = TypeVar("_Outcome")
 
 BUSY_SECONDS = 30
 """How long an operation waits for another process's transaction before the store counts as unavailable."""
@@ -38,8 +41,9 @@ _DIMENSIONS: dict[Dimension, str] = {
 _SUMS = """
     count(*), sum(input_tokens), sum(output_tokens), sum(cached_tokens),
     sum(cache_write_tokens + cache_write_1h_tokens), sum(reasoning_tokens),
-    coalesce(sum(cost_nano), 0), count(*) - count(cost_nano)
+    coalesce(sum(cost_nano / 1000000000), 0), coalesce(sum(cost_nano % 1000000000), 0), count(*) - count(cost_nano)
 """
+"""Money is summed in dollars and the rest apart, because a sum of nano-dollars could pass 64 bits."""
 
 _REASONS = {
     "SQLITE_BUSY": "it is locked by another process",
@@ -52,10 +56,21 @@ _REASONS = {
 }
 
 
-def _unavailable(error: sqlite3.Error) -> StoreUnavailable:
-    name = getattr(error, "sqlite_errorname", "") or type(error).__name__
-    reason = next((text for prefix, text in _REASONS.items() if name.startswith(prefix)), name)
+def _unavailable(error: sqlite3.Error) -> StoreUnavailable | None:
+    """What the caller is told; ``None`` for a fault of ours."""
+    name = str(getattr(error, "sqlite_errorname", ""))
+    reason = next((text for prefix, text in _REASONS.items() if name.startswith(prefix)), None)
+    if reason is None:
+        return None
     return StoreUnavailable(f"The ledger's SQLite store is unavailable: {reason}. Nothing was changed; try again.")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class SqliteStore:
@@ -73,8 +88,11 @@ class SqliteStore:
         self._clock = clock
         self._new_id = new_id
         self._busy_seconds = busy_seconds
-        self._lock = anyio.Lock()
+        # asyncio's, because the task that ends a transaction is not the one that asked for it.
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._open: aiosqlite.Connection | None = None
+        self._identity: tuple[int, int] | None = None
 
     async def __aenter__(self) -> Self:
         with _as_unavailable():
@@ -92,6 +110,7 @@ class SqliteStore:
                     await connection.close()
                 raise
         self._open = connection
+        self._identity = None if self._path is None else _identity(self._path)
         return self
 
     async def _prepare(self, connection: aiosqlite.Connection) -> None:
@@ -104,6 +123,8 @@ class SqliteStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with anyio.CancelScope(shield=True):
+            if self._tasks:
+                await asyncio.wait(self._tasks)
             connection, self._open = self._connection, None
             await connection.close()
 
@@ -113,61 +134,76 @@ class SqliteStore:
             raise StoreUnavailable("The ledger is closed. Open the store before using it.")
         return self._open
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncGenerator[tuple[SqliteTransaction, int]]:
-        """A transaction that holds the write lock, and the time at which it got it."""
-        async with self._lock:
-            with anyio.CancelScope(shield=True), _as_unavailable():
-                connection = self._connection
-                await connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield SqliteTransaction(connection), self._clock()
-                    await connection.execute("COMMIT")
-                except BaseException:
-                    # A full disk has already rolled back; a second ROLLBACK would be an error of its own.
-                    if connection.in_transaction:
-                        await connection.execute("ROLLBACK")
-                    raise
+    def _refuse_if_moved(self) -> None:
+        """What is written to a file that has lost its name is gone when the last process closes it."""
+        if self._path is not None and self._identity != _identity(self._path):
+            raise StoreUnavailable("The ledger's SQLite file was moved or deleted. Put it back or start anew.")
+
+    async def _transact(self, work: Callable[[SqliteTransaction, int], Awaitable[_Outcome]]) -> _Outcome:
+        """Do ``work`` in one transaction that holds the write lock.
+
+        It runs in a task of its own: a caller that is cancelled, in whatever way, leaves the transaction whole, and
+        the next one waits for its end.
+        """
+        await self._lock.acquire()
+        task = asyncio.create_task(self._transaction(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._lock.release()
+        self._tasks.discard(task)
+        # A caller that was cancelled asks for no outcome; what went wrong is then nobody's.
+        if not task.cancelled():
+            task.exception()
+
+    async def _transaction(self, work: Callable[[SqliteTransaction, int], Awaitable[_Outcome]]) -> _Outcome:
+        with _as_unavailable():
+            connection = self._connection
+            self._refuse_if_moved()
+            await connection.execute("BEGIN IMMEDIATE")
+            try:
+                outcome = await work(SqliteTransaction(connection), self._clock())
+                await connection.execute("COMMIT")
+            except BaseException:
+                # A full disk has already rolled back; a second ROLLBACK would be an error of its own.
+                if connection.in_transaction:
+                    await connection.execute("ROLLBACK")
+                raise
+            return outcome
 
     async def reserve(self, request: Reserve, policy: Policy | None = None) -> ReserveOutcome:
         """Decide, and hold the amounts if asked to and allowed."""
-        async with self._transaction() as (tx, now_us):
-            return await ledger.reserve(tx, request, now_us, self._new_id, policy)
+        return await self._transact(lambda tx, now_us: ledger.reserve(tx, request, now_us, self._new_id, policy))
 
     async def record(self, request: Record) -> RecordOutcome:
         """Write one event; settle the reservation."""
-        async with self._transaction() as (tx, now_us):
-            return await ledger.record(tx, request, now_us, self._new_id)
+        return await self._transact(lambda tx, now_us: ledger.record(tx, request, now_us, self._new_id))
 
     async def release(self, reservation_id: str) -> ReleaseOutcome:
         """Give a hold back."""
-        async with self._transaction() as (tx, now_us):
-            return await ledger.release(tx, reservation_id, now_us)
+        return await self._transact(lambda tx, now_us: ledger.release(tx, reservation_id, now_us))
 
     async def extend(self, reservation_id: str, ttl_us: int) -> int:
         """Let a hold live longer; returns when it ends."""
-        async with self._transaction() as (tx, now_us):
-            return await ledger.extend(tx, reservation_id, ttl_us, now_us)
+        return await self._transact(lambda tx, now_us: ledger.extend(tx, reservation_id, ttl_us, now_us))
 
     async def expire(self) -> int:
         """End the holds whose time is over."""
-        async with self._transaction() as (tx, now_us):
-            return await ledger.expire(tx, now_us)
+        return await self._transact(ledger.expire)
 
     async def status(self, subjects: Subjects) -> tuple[LimitStatus, ...]:
         """How every limit that applies to the subjects stands."""
-        async with self._transaction() as (tx, now_us):
-            return await ledger.status(tx, subjects, now_us)
+        return await self._transact(lambda tx, now_us: ledger.status(tx, subjects, now_us))
 
     async def set_limit(self, limit: TokenLimit) -> None:
         """Add or replace a limit."""
-        async with self._transaction() as (tx, _):
-            await ledger.set_limit(tx, limit)
+        await self._transact(lambda tx, _: ledger.set_limit(tx, limit))
 
     async def delete_limit(self, subject: str, metric: str, window: str) -> bool:
         """Take a limit away."""
-        async with self._transaction() as (tx, _):
-            return await ledger.delete_limit(tx, subject, metric, window)
+        return await self._transact(lambda tx, _: ledger.delete_limit(tx, subject, metric, window))
 
     async def _rows(self, query: str, values: tuple[object, ...]) -> list[Any]:
         with _as_unavailable():
@@ -186,7 +222,10 @@ class SqliteStore:
             WHERE timestamp >= ? AND timestamp < ? AND (? IS NULL OR user_id = ?) GROUP BY 1 ORDER BY 1
         """  # noqa: S608 - the column is one of ours
         values = (query.start_us, query.end_us, query.user, query.user)
-        return [UsageSum(str(key), *sums) for key, *sums in await self._rows(statement, values)]
+        return [
+            UsageSum(str(key), *sums, dollars * NANO_PER_USD + nano, unpriced)
+            for key, *sums, dollars, nano, unpriced in await self._rows(statement, values)
+        ]
 
     async def events(self, start_us: int, end_us: int) -> list[UsageEvent]:
         """The events of a span of time, oldest first."""
@@ -209,10 +248,10 @@ def _as_unavailable() -> Generator[None]:
     """Turns the driver's errors into :class:`StoreUnavailable`; a programming error stays what it is."""
     try:
         yield
-    except (sqlite3.ProgrammingError, sqlite3.IntegrityError):
-        raise
     except sqlite3.DatabaseError as error:
-        raise _unavailable(error) from error
+        if (unavailable := _unavailable(error)) is None:
+            raise
+        raise unavailable from error
     except OSError as error:
         raise StoreUnavailable("The ledger's folder cannot be created or used; choose another store.") from error
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 import aiosqlite
 
 from tokenward.engine.quota import Amounts, State, Subjects, TokenLimit
-from tokenward.engine.types import DAY_US, JsonObject
+from tokenward.engine.types import DAY_US, NANO_PER_USD, JsonObject
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage.base import AnswerKind, Reservation
 
@@ -65,18 +65,16 @@ class SqliteTransaction:
         query = f"SELECT * FROM token_limits WHERE subject IN ({_marks(subjects)})"  # noqa: S608 - only marks
         return [limit_of(row) for row in await self._rows(query, subjects)]
 
-    async def states(self, subjects: Sequence[str]) -> dict[str, State]:
-        """The subjects' states; an empty one for a subject without a row."""
-        query = f"SELECT subject, state FROM quota_state WHERE subject IN ({_marks(subjects)})"  # noqa: S608
-        found = {subject: _parse(state) for subject, state in await self._rows(query, subjects)}
+    async def states(self, subjects: Sequence[str], now_us: int) -> dict[str, State]:
+        """The subjects' states; an empty one for a subject without a row, or with one of a later clock."""
+        query = f"SELECT subject, state FROM quota_state WHERE written <= ? AND subject IN ({_marks(subjects)})"  # noqa: S608
+        found = {subject: _parse(state) for subject, state in await self._rows(query, (now_us, *subjects))}
         return {subject: found.get(subject, {}) for subject in subjects}
 
-    async def put_states(self, states: Mapping[str, State]) -> None:
+    async def put_states(self, states: Mapping[str, State], now_us: int) -> None:
         """Write states back."""
-        await self._connection.executemany(
-            "INSERT INTO quota_state VALUES (?, ?) ON CONFLICT (subject) DO UPDATE SET state = excluded.state",
-            [(subject, _dump(state)) for subject, state in states.items()],
-        )
+        rows = [(subject, _dump(state), now_us) for subject, state in states.items()]
+        await self._connection.executemany("INSERT OR REPLACE INTO quota_state VALUES (?, ?, ?)", rows)
 
     async def forget_states(self, subject: str) -> None:
         """Drop a subject's state; every user's for ``default``."""
@@ -89,11 +87,15 @@ class SqliteTransaction:
         """A subject's settled usage by ``admitted_us // width_us``."""
         condition, values = _where(subject)
         query = f"""
-            SELECT admitted / ?, sum(tokens_used), coalesce(sum(cost_nano), 0), count(*)
+            SELECT admitted / ?, sum(tokens_used),
+                coalesce(sum(cost_nano / 1000000000), 0), coalesce(sum(cost_nano % 1000000000), 0), count(*)
             FROM token_usage WHERE admitted >= ? AND {condition} GROUP BY 1
         """  # noqa: S608 - the condition is ours
         rows = await self._rows(query, (width_us, since_us, *values))
-        return [(index, Amounts(tokens, cost_nano, requests)) for index, tokens, cost_nano, requests in rows]
+        return [
+            (index, Amounts(tokens, dollars * NANO_PER_USD + nano, requests))
+            for index, tokens, dollars, nano, requests in rows
+        ]
 
     async def holds(self, subject: str) -> list[Reservation]:
         """A subject's pending holds."""

@@ -86,6 +86,8 @@ async def count_tokens(
     """Count exactly one of a text, several texts, or the files that paths and globs name."""
     if [text, texts, paths].count(None) != 2:
         raise InvalidInput("text", "give exactly one of text, texts or paths.")
+    if texts == []:
+        raise InvalidInput("texts", "the list is empty; give at least one text.")
     if max_context is not None and not 1 <= max_context <= MAX_TOKENS:
         raise InvalidInput("max_context", f"expected an integer from 1 to {MAX_TOKENS}.")
     tally = _Tally(context.service.counter.text_counter(model))

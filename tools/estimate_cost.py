@@ -7,11 +7,14 @@ from tokenward.engine.errors import InvalidInput
 from tokenward.engine.money import usd
 from tokenward.engine.pricing import Tier
 from tokenward.engine.types import JsonObject
-from tokenward.engine.usage import TokenUsage
+from tokenward.engine.usage import MAX_TOKENS, TokenUsage
 from tokenward.service import CostEstimate, EstimateRequest
 from tokenward.tools.definition import TEXT, Result, Tool, ToolContext
 from tokenward.tools.times import moment_us
 from tokenward.tools.work import run_sized
+
+MAX_COMPARED = 20
+"""Most models compared in one call, so that the answer stays small."""
 
 
 class PricedWork(Result):
@@ -68,6 +71,10 @@ async def estimate_cost(
             cache_write_1h_tokens=cache_write_1h_tokens,
             reasoning_tokens=reasoning_tokens,
         )
+    if max_output_tokens is not None and not 0 <= max_output_tokens <= MAX_TOKENS:
+        raise InvalidInput("max_output_tokens", f"give an integer from 0 to {MAX_TOKENS}.")
+    if compare and len(compare) > MAX_COMPARED:
+        raise InvalidInput("compare", f"names {len(compare)} models; give at most {MAX_COMPARED}.")
     usage = TokenUsage(
         input_tokens=input_tokens or 0,
         output_tokens=output_tokens or max_output_tokens or 0,

@@ -125,12 +125,14 @@ def truncate_history(
 
 def _policy(max_tokens: int, strategy: str, keep_last: int, pin: Sequence[int], count: int) -> Policy:
     if max_tokens <= 0:
-        raise InvalidInput("max_tokens", f"must be at least 1, not {max_tokens}.")
+        raise InvalidInput("max_tokens", f"must be at least 1, not {shown(max_tokens)}.")
     if keep_last < 0:
-        raise InvalidInput("keep_last", f"must be 0 or more, not {keep_last}.")
+        raise InvalidInput("keep_last", f"must be 0 or more, not {shown(keep_last)}.")
     for index in pin:
         if not 0 <= index < count:
-            raise InvalidInput("pin", f"{index} is not the index of a message; the indices are 0 to {count - 1}.")
+            raise InvalidInput(
+                "pin", f"{shown(index)} is not the index of a message; the indices are 0 to {count - 1}."
+            )
     for known in STRATEGIES:
         if strategy == known:
             return Policy(known, keep_last, frozenset(pin))

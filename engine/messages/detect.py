@@ -73,23 +73,28 @@ def detect_format(messages: Sequence[JsonObject], system: JsonValue = None, hint
         AmbiguousFormat: Two features of the list belong to different formats.
     """
     possible = _ALL
-    for feature in _features(messages, system):
+    for index, feature in _features(messages, system):
         if not possible & feature:
-            named = possible | feature
-            raise AmbiguousFormat(name for name in FORMATS if name in named)
+            raise AmbiguousFormat(_named(possible), _named(feature), index)
         possible &= feature
     if hint in possible:
         return hint
     return next(name for name in FORMATS if name in possible)
 
 
-def _features(messages: Sequence[JsonObject], system: JsonValue) -> Iterator[_Formats]:
+def _named(formats: _Formats) -> list[str]:
+    return [name for name in FORMATS if name in formats]
+
+
+def _features(messages: Sequence[JsonObject], system: JsonValue) -> Iterator[tuple[int | None, _Formats]]:
+    """What narrows the format down, with the message it is found in; the system text comes last, as a request's own."""
+    for index, message in enumerate(messages):
+        for feature in _message_features(message):
+            yield index, feature
     if isinstance(system, list):
-        yield _ANTHROPIC
+        yield None, _ANTHROPIC
     elif isinstance(system, dict):
-        yield _GEMINI
-    for message in messages:
-        yield from _message_features(message)
+        yield None, _GEMINI
 
 
 def _message_features(message: JsonObject) -> Iterator[_Formats]:

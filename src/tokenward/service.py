@@ -10,7 +10,7 @@ from tokenward.engine.catalog import Catalog
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.messages import count_messages
 from tokenward.engine.counting.results import MessageCount
-from tokenward.engine.errors import InvalidInput
+from tokenward.engine.errors import InvalidInput, UnknownPrice
 from tokenward.engine.history import TokenOptimizer
 from tokenward.engine.messages.view import Format
 from tokenward.engine.pricing import Cost, CostCalculator, Tier
@@ -150,7 +150,10 @@ class Tokenward:
 
     def _compared(self, request: EstimateRequest, model: str) -> CostEstimate:
         """The same work on another model. Numbers cannot be counted anew, so they are exact for their encoding only."""
-        other = self.estimate_cost(replace(request, model=model, compare=()))
+        try:
+            other = self.estimate_cost(replace(request, model=model, compare=()))
+        except UnknownPrice as error:
+            raise InvalidInput("compare", str(error).partition(": ")[2]) from None
         resolve = self.counter.catalog.resolve
         if request.usage is None:
             return other

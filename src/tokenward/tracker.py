@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.messages import count_messages
-from tokenward.engine.errors import InvalidInput, StoreUnavailable, UnknownPrice
+from tokenward.engine.errors import InvalidInput, StoreUnavailable, UnknownPrice, shown
 from tokenward.engine.pricing import CostCalculator
 from tokenward.engine.quota import Amounts, LimitStatus, Policy, Priority, Subjects, TokenLimit, check_name
 from tokenward.engine.types import MINUTE_US, SECOND_US, Clock, JsonObject
@@ -194,7 +194,7 @@ class UsageTracker:
             model=request.model or "",
             priority=request.priority,
             ttl_us=_ttl_us(request) if request.reserve else None,
-            key=_key(request.idempotency_key),
+            key=_optional("idempotency_key", request.idempotency_key),
         )
         try:
             outcome = await (await self._ledger()).reserve(ask, self._policy)
@@ -263,23 +263,26 @@ class UsageTracker:
             UnknownReservation: No such hold was ever given.
             StoreUnavailable: Nothing was recorded; try again with the same ``idempotency_key``.
         """
-        named = request.reservation_id is None or request.user or request.group or request.session
+        # What a reservation knows need not be said again.
+        user = self.default_user if request.user is None and request.reservation_id is None else request.user
         if request.at_us is not None and not 0 <= request.at_us <= self._clock() + MAX_CLOCK_SKEW_US:
             raise InvalidInput("at", "give a time since 1970 that is not in the future.")
         self._counter.catalog.resolve(request.model)
         cost_nano, source, warnings = self._cost(request)
         outcome = await (await self._ledger()).record(
             Record(
-                subjects=self._subjects(request.user, request.group, request.session) if named else None,
+                user=_optional("user", user),
+                group=_optional("group", request.group),
+                session=_optional("session", request.session),
                 model=request.model,
                 usage=request.usage,
                 cost_nano=cost_nano,
                 price_source=source,
-                endpoint=check_name("endpoint", request.endpoint) if request.endpoint else "",
+                endpoint=_optional("endpoint", request.endpoint),
                 priority=request.priority,
-                reservation_id=check_name("reservation_id", request.reservation_id) if request.reservation_id else "",
+                reservation_id=_optional("reservation_id", request.reservation_id),
                 at_us=request.at_us,
-                key=_key(request.idempotency_key),
+                key=_optional("idempotency_key", request.idempotency_key),
             )
         )
         return UsageReceipt(
@@ -334,12 +337,12 @@ class _Work:
 
 def _ttl_us(request: QuotaRequest) -> int:
     if not 1 <= request.ttl_seconds <= MAX_TTL_SECONDS:
-        raise InvalidInput("ttl_seconds", f"{request.ttl_seconds} is not from 1 to {MAX_TTL_SECONDS}.")
+        raise InvalidInput("ttl_seconds", f"{shown(request.ttl_seconds)} is not from 1 to {MAX_TTL_SECONDS}.")
     return request.ttl_seconds * SECOND_US
 
 
-def _key(key: str | None) -> str:
-    return "" if key is None else check_name("idempotency_key", key)
+def _optional(field: str, name: str | None) -> str:
+    return "" if name is None else check_name(field, name)
 
 
 def _check(user: str, work: _Work, outcome: ReserveOutcome) -> QuotaCheck:

@@ -241,3 +241,22 @@ def test_any_name_resolves_or_is_refused(name: str) -> None:
         return
     assert isinstance(info, ModelInfo)
     assert info.known or info.warnings
+
+
+@pytest.mark.parametrize("name", ["cl100k", "cl100k_bas", "p50k-base", "o200k_harmonic", "o200k"])
+def test_what_can_only_be_an_encoding_is_not_taken_for_a_model(name: str) -> None:
+    with pytest.raises(UnknownEncoding, match="Did you mean"):
+        Catalog().resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [
+        ("openai:gpt-4o", "gpt-4o"),
+        ("anthropic:claude-sonnet-4-5", "claude-sonnet-4-5"),
+        ("google-gla:gemini-2.5-pro", "gemini-2.5-pro"),
+    ],
+)
+def test_a_maker_may_stand_before_a_colon(name: str, bare: str) -> None:
+    info = Catalog().resolve(name)
+    assert (info.name, info.known, info.requested) == (bare, True, name)

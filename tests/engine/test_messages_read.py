@@ -89,7 +89,7 @@ def test_the_shape_of_system_is_evidence() -> None:
 def test_evidence_for_two_formats_is_never_guessed(messages: list[JsonObject]) -> None:
     with pytest.raises(AmbiguousFormat) as caught:
         read_messages(messages)
-    assert "format=" in str(caught.value)
+    assert f"messages[{len(messages) - 1}]: it is written for " in str(caught.value)
 
 
 def test_the_original_is_the_callers_own_object() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mcp_types import JSONRPCRequest, JSONRPCResponse
+from mcp_types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from tokenward.server.frames import UnreadableLine, read_lines, read_message, write_message
 
@@ -82,6 +82,10 @@ def test_every_text_is_served(line: bytes, text: str) -> None:
         (b'{"id":7}', -32600, 7),
         (b'{"id":"a","method":3}', -32600, "a"),
         (b'{"id":true}', -32600, None),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"ping"}', -32600, None),
+        (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', -32600, None),
+        (b'{"jsonrpc":"2.0","id":5,"method":"m","params":{"n":' + b"1" * 5_000 + b"}}", -32602, 5),
+        (b'{"jsonrpc":"2.0","id":"a","method":"m","params":' + b"[" * 5_000 + b"]" * 5_000 + b"}", -32602, "a"),
         (b'{"jsonrpc":"1.0","id":1,"method":"m"}', -32600, 1),
     ],
 )
@@ -95,3 +99,15 @@ def test_other_lines_are_answered(line: bytes | None, code: int, request_id: str
 def test_an_answer_is_always_unicode() -> None:
     line = write_message(JSONRPCResponse(jsonrpc="2.0", id=1, result={"path": "a\udc80b", "nothing": None}))
     assert line == '{"jsonrpc":"2.0","id":1,"result":{"path":"a\ufffdb","nothing":null}}\n'.encode()
+
+
+def test_a_deeply_nested_schema_is_served() -> None:
+    nested = b'{"a":' * 300 + b"1" + b"}" * 300
+    message = read_message(b'{"jsonrpc":"2.0","id":5,"method":"tools/call","params":' + nested + b"}")
+    assert isinstance(message, JSONRPCRequest)
+    assert message.id == 5
+
+
+def test_a_notification_may_speak_of_ids() -> None:
+    line = b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"id":1}}'
+    assert isinstance(read_message(line), JSONRPCNotification)

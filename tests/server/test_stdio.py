@@ -101,6 +101,13 @@ def test_odd_lines_do_no_harm() -> None:
     assert content(served["3"])["text"] == "a\ufffdb"
 
 
+@pytest.mark.parametrize("request_id", [{}, [], 1.5, None, True, "never seen"])
+def test_a_malformed_cancellation_does_no_harm(request_id: JsonValue) -> None:
+    notice = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": request_id}}
+    answers, _ = talk(REAL, json.dumps(notice).encode() + b"\n", call(1, "count_tokens", text="x", model="gpt-4o"))
+    assert content(answers[0])["tokens"] == 1
+
+
 def test_long_lines_are_served_and_too_long_ones_refused() -> None:
     start = b'{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"echo","arguments":{"text":"'
     answers, _ = talk(

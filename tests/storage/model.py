@@ -34,6 +34,11 @@ class ModelLedger:
         counted = [one for one in self.work if span.counts(span.bucket(one.at_us), now_us)]
         return sum(one.used for one in counted), sum(one.held for one in counted)
 
+    def taken_if_unused(self, span: Span, later_us: int) -> int:
+        """What will be taken later if every hold whose time is over by then was left to expire."""
+        counted = [one for one in self.work if span.counts(span.bucket(one.at_us), later_us)]
+        return sum(one.used + (one.held if (one.expires_us or 0) > later_us else 0) for one in counted)
+
     def most_in(self, length_us: int) -> int:
         """The most that was admitted in any half-open span of ``length_us``."""
         return max(

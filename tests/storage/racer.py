@@ -31,7 +31,6 @@ async def spend(url: str, subjects: Subjects, random: Random) -> int:
                 used = amounts.tokens - random.randint(0, amounts.tokens // 4)
                 await store.record(
                     Record(
-                        subjects=None,
                         model="m",
                         usage=TokenUsage(used, 0),
                         cost_nano=0,

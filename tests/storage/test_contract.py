@@ -26,7 +26,9 @@ def used(
     tokens: int, subjects: Subjects | None = ALICE, reservation_id: str = "", key: str = "", cost_nano: int | None = 0
 ) -> Record:
     return Record(
-        subjects=subjects,
+        user=subjects.user if subjects else "",
+        group=subjects.group if subjects else "",
+        session=subjects.session if subjects else "",
         model="gpt-4o",
         usage=TokenUsage(tokens, 0),
         cost_nano=cost_nano,
@@ -256,6 +258,71 @@ async def test_another_users_reservation_cannot_be_settled_or_seen(store: UsageS
     assert not (await store.record(used(5, ALICE, reservation_id))).duplicate
 
 
+async def test_what_the_reservation_knows_need_not_be_said(store: UsageStore) -> None:
+    reservation_id = str((await store.reserve(hold(5, Subjects("alice", "team")))).reservation_id)
+    record = Record(model="m", usage=TokenUsage(1), cost_nano=0, group="team", reservation_id=reservation_id)
+    assert (await store.record(record)).user == "alice"
+
+
+async def test_an_event_known_by_one_key_is_known_by_the_others(store: UsageStore) -> None:
+    await store.set_limit(TokenLimit("user:alice", "tokens", "day", 100))
+    reservation_id = str((await store.reserve(hold(5))).reservation_id)
+    first = await store.record(used(5, None, reservation_id))
+    assert (await store.record(used(5, None, reservation_id, key="k"))).duplicate
+    assert (await store.record(used(5, key="k"))).event_id == first.event_id
+    await store.record(used(7, key="other"))
+    second = str((await store.reserve(hold(9))).reservation_id)
+    assert (await store.record(used(7, None, second, key="other"))).duplicate
+    assert await taken(store) == (12, 0)
+    assert (await store.release(second)).ended == "settled"
+
+
+async def test_a_clock_that_jumped_and_came_back_forgets_nothing(store: UsageStore, clock: FakeClock) -> None:
+    await store.set_limit(TokenLimit("user:alice", "tokens", "day", 100))
+    await store.record(used(100))
+    clock.advance(2 * 86_400)
+    await store.record(used(0))
+    clock.advance(-2 * 86_400)
+    assert not (await store.reserve(hold(1))).decision.allowed
+
+
+async def test_an_event_ahead_of_the_clock_counts_now(store: UsageStore, clock: FakeClock) -> None:
+    await store.set_limit(TokenLimit("user:alice", "tokens", "minute", 100))
+    await store.record(replace(used(70), at_us=clock() + 4 * MINUTE_US))
+    assert await taken(store) == (70, 0)
+
+
+async def test_a_denial_names_when_holds_end_too(store: UsageStore) -> None:
+    await store.set_limit(TokenLimit("user:alice", "tokens", "day", 100))
+    await store.reserve(replace(hold(60), ttl_us=10 * SECOND_US))
+    await store.reserve(replace(hold(40), ttl_us=90 * SECOND_US))
+    assert (await store.reserve(hold(60))).decision.retry_after_seconds == 10
+    assert (await store.reserve(hold(61))).decision.retry_after_seconds == 90
+
+
+async def test_what_is_empty_has_nothing_to_reset(store: UsageStore) -> None:
+    await store.set_limit(TokenLimit("user:alice", "tokens", "day", 100))
+    await store.release(str((await store.reserve(hold(60))).reservation_id))
+    (row,) = await store.status(ALICE)
+    assert row.resets_us is None
+
+
+async def test_a_hold_without_a_cost_is_measured_by_the_limit(store: UsageStore) -> None:
+    reservation_id = str((await store.reserve(hold(5, cost_nano=None))).reservation_id)
+    await store.set_limit(TokenLimit("user:alice", "cost", "day", 1_000))
+    assert (await store.record(used(5, None, reservation_id, cost_nano=1_001))).overage
+
+
+async def test_sums_of_money_pass_64_bits(store: UsageStore) -> None:
+    await store.set_limit(TokenLimit("global", "cost", "day", 1_000))
+    for _ in range(3):
+        await store.record(used(1, cost_nano=2**62))
+    (row,) = await store.usage(UsageQuery(0, 2**62, "user"))
+    assert row.cost_nano == 3 * 2**62
+    await store.set_limit(TokenLimit("global", "cost", "day", 2_000))
+    assert await taken(store) == (3 * 2**62, 0)
+
+
 async def test_cost_limits_need_a_known_cost(store: UsageStore) -> None:
     await store.set_limit(TokenLimit("user:alice", "cost", "month", 10, "calendar"))
     with pytest.raises(InvalidInput, match="cost limit applies"):
@@ -363,7 +430,7 @@ async def test_usage_is_summed_by_every_dimension(store: UsageStore, clock: Fake
     base = used(10, Subjects("alice", "team", "s1"), cost_nano=2)
     await store.record(replace(base, endpoint="/chat"))
     clock.advance(900)
-    await store.record(replace(base, subjects=Subjects("bob"), usage=TokenUsage(5, 4, 3, 1, 1, 2)))
+    await store.record(replace(base, user="bob", group="", session="", usage=TokenUsage(5, 4, 3, 1, 1, 2)))
     span = (0, clock() + 1)
     sums = {one.key: one for one in await store.usage(UsageQuery(*span, "user"))}
     assert (sums["alice"].total_tokens, sums["bob"].total_tokens) == (10, 9)
@@ -383,7 +450,6 @@ async def test_events_keep_everything(store: UsageStore, clock: FakeClock) -> No
     clock.advance(5)
     usage = TokenUsage(40, 8, 10, 5, 1, 2)
     record = Record(
-        subjects=None,
         model="gpt-4o",
         usage=usage,
         cost_nano=123,

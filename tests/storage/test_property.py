@@ -71,13 +71,14 @@ class Life:
             self.holds.append((outcome.reservation_id, work))
         elif outcome.decision.retry_after_seconds is not None:
             later = self.clock() + outcome.decision.retry_after_seconds * SECOND_US
-            assert sum(self.model.taken(MINUTE.span, later)) + tokens <= LIMIT
+            assert self.model.taken_if_unused(MINUTE.span, later) + tokens <= LIMIT
+            assert self.model.taken_if_unused(MINUTE.span, later - SECOND_US) + tokens > LIMIT
 
     async def on_hold(self, step: Step, name: str, work: Admitted) -> None:
         if step.action == "settle":
             used = min(step.tokens, work.held)
             usage = TokenUsage(used, 0)
-            await self.store.record(Record(subjects=None, model="m", usage=usage, cost_nano=0, reservation_id=name))
+            await self.store.record(Record(model="m", usage=usage, cost_nano=0, reservation_id=name))
             work.end(used)
         elif step.action == "release":
             await self.store.release(name)

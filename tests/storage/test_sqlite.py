@@ -1,10 +1,12 @@
 """What is special to a SQLite file: its faults, its URL, its schema."""
 
+import asyncio
+import contextlib
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-import anyio
 import pytest
 
 from tests.conftest import FakeClock
@@ -20,7 +22,7 @@ from tokenward.storage.sqlite import SqliteStore
 pytestmark = pytest.mark.anyio
 
 ALICE = Subjects("alice")
-RECORD = Record(subjects=ALICE, model="m", usage=TokenUsage(1), cost_nano=0, key="k")
+RECORD = Record(user="alice", model="m", usage=TokenUsage(1), cost_nano=0, key="k")
 
 
 @pytest.fixture
@@ -75,13 +77,43 @@ async def test_an_error_within_leaves_nothing_behind(path: Path, monkeypatch: py
         assert await store.events(0, 2**62) == []
 
 
-async def test_a_cancelled_caller_leaves_no_open_transaction(path: Path) -> None:
+async def test_a_caller_cancelled_at_any_moment_leaves_the_store_whole(path: Path) -> None:
     async with SqliteStore(path) as store:
-        for deadline in (0, 0.0005, 0.001, 0.002):
-            with anyio.move_on_after(deadline):
-                await store.record(RECORD)
+        for number in range(60):
+            task = asyncio.create_task(store.record(replace(RECORD, key=f"k{number}")))
+            for _ in range(number):
+                await asyncio.sleep(0)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        assert not (await store.record(replace(RECORD, key="last"))).duplicate
+        events = await store.events(0, 2**62)
+        for number in range(60):
+            await store.record(replace(RECORD, key=f"k{number}"))
+        assert len(await store.events(0, 2**62)) == 61
+        assert len({event.event_id for event in events}) == len(events)
+
+
+async def test_a_caller_cancelled_while_it_waits_blocks_nobody(path: Path) -> None:
+    async with SqliteStore(path) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(store.record(RECORD), 0.05)
+            other.execute("COMMIT")
+        # The first was under way and is done by now, or is about to be.
+        assert (await store.record(RECORD)).duplicate
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+
+
+async def test_a_file_that_was_deleted_takes_no_more_records(path: Path) -> None:
+    async with SqliteStore(path) as store:
         await store.record(RECORD)
-        assert len(await store.events(0, 2**62)) == 1
+        path.unlink()  # noqa: ASYNC240
+        with pytest.raises(StoreUnavailable, match="moved or deleted"):
+            await store.record(replace(RECORD, key="other"))
 
 
 async def pragma(store: SqliteStore, text: str) -> int:
@@ -92,7 +124,7 @@ async def pragma(store: SqliteStore, text: str) -> int:
 
 async def fill(store: SqliteStore) -> None:
     for number in range(10_000):
-        record = Record(subjects=ALICE, model="m" * 150, usage=TokenUsage(1), cost_nano=0, key=str(number))
+        record = Record(user="alice", model="m" * 150, usage=TokenUsage(1), cost_nano=0, key=str(number))
         await store.record(record)
 
 
@@ -104,7 +136,7 @@ async def test_a_full_disk_refuses_and_loses_nothing(path: Path) -> None:
             await fill(store)
         written = len(await store.events(0, 2**62))
         await pragma(store, "max_page_count=100000")
-        await store.record(Record(subjects=ALICE, model="m", usage=TokenUsage(1), cost_nano=0))
+        await store.record(Record(user="alice", model="m", usage=TokenUsage(1), cost_nano=0))
         assert len(await store.events(0, 2**62)) == written + 1
 
 

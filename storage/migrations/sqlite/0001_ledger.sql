@@ -41,7 +41,8 @@ CREATE TABLE token_limits (
 -- Derived from token_usage and reservation; a subject without a row is counted anew when it is next asked for.
 CREATE TABLE quota_state (
     subject TEXT PRIMARY KEY,
-    state   TEXT NOT NULL
+    state   TEXT NOT NULL,
+    written INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE reservation (
