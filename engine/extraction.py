@@ -111,6 +111,14 @@ def _chat_shape(usage: JsonObject, model: str | None, catalog: Catalog) -> _Shap
     return _Shape("x-ai", "chat") if beside else _Shape("openai", "chat")
 
 
+def _with_cache_hits(usage: JsonObject) -> JsonObject:
+    """DeepSeek's own name for what was read from its cache, as Chat Completions write it."""
+    hits = usage.get("prompt_cache_hit_tokens")
+    if hits is None or "prompt_tokens_details" in usage:
+        return usage
+    return {**usage, "prompt_tokens_details": {"cached_tokens": hits}}
+
+
 def _details(usage: JsonObject, side: str) -> JsonObject:
     details: JsonValue = usage.get(f"{side}_tokens_details")
     return details if isinstance(details, dict) else {}
@@ -121,7 +129,7 @@ def _extracted(usage: JsonObject, shape: _Shape) -> "Usage":
 
     provider = next(provider for provider in providers if provider.id == shape.provider)
     try:
-        _, extracted = provider.extract_usage({shape.root: usage}, api_flavor=shape.flavor)
+        _, extracted = provider.extract_usage({shape.root: _with_cache_hits(usage)}, api_flavor=shape.flavor)
     except ValueError:
         raise InvalidInput(
             "response", "its token usage is incomplete or not in whole numbers; give the final usage object."

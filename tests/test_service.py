@@ -128,6 +128,14 @@ async def test_release_gives_back_once_and_explains_why_not(service: Tokenward, 
     assert "its time was over" in str(over.reason)
 
 
+async def test_a_hold_can_be_extended(service: Tokenward, clock: FakeClock) -> None:
+    held = await service.check_quota(QuotaRequest(model="gpt-4o", tokens=10, reserve=True))
+    clock.advance(500)
+    assert await service.extend_quota(str(held.reservation_id)) == clock() + 600 * SECOND_US
+    with pytest.raises(InvalidInput, match="ttl_seconds"):
+        await service.extend_quota(str(held.reservation_id), 0)
+
+
 async def test_estimates_compare_each_model_with_its_own_tokenizer(service: Tokenward) -> None:
     text = "Naïve café owners frequently reorganise their spreadsheets. " * 20
     estimate = service.estimate_cost(EstimateRequest(model="gpt-4o", text=text, compare=["gpt-4", "claude-sonnet-4-5"]))

@@ -185,6 +185,10 @@ class Tokenward:
         """See :meth:`UsageTracker.release_quota`."""
         return await self.tracker.release_quota(reservation_id)
 
+    async def extend_quota(self, reservation_id: str, ttl_seconds: int = 600) -> int:
+        """See :meth:`UsageTracker.extend_quota`."""
+        return await self.tracker.extend_quota(reservation_id, ttl_seconds)
+
     async def usage_report(self, request: ReportRequest) -> UsageReport:
         """Totals, rows, top users, hours of the day and a forecast over a period."""
         sums: dict[Dimension, list[UsageSum]] = {

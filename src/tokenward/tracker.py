@@ -193,7 +193,7 @@ class UsageTracker:
             amounts=work.amounts,
             model=request.model or "",
             priority=request.priority,
-            ttl_us=_ttl_us(request) if request.reserve else None,
+            ttl_us=_ttl_us(request.ttl_seconds) if request.reserve else None,
             key=_optional("idempotency_key", request.idempotency_key),
         )
         try:
@@ -310,6 +310,19 @@ class UsageTracker:
         why = "its usage was recorded" if outcome.ended == "settled" else "its time was over and it was given back"
         return Release(False, 0, 0, f"The reservation had ended before: {why}.")
 
+    async def extend_quota(self, reservation_id: str, ttl_seconds: int = 600) -> int:
+        """Let a hold live ``ttl_seconds`` from now, for work that takes longer than was thought.
+
+        Returns:
+            When it ends, in microseconds UTC.
+
+        Raises:
+            InvalidInput: A lifetime outside 1 second to a day.
+            UnknownReservation: The hold has ended, or was never given.
+        """
+        store = await self._ledger()
+        return await store.extend(check_name("reservation_id", reservation_id), _ttl_us(ttl_seconds))
+
     async def set_limit(self, limit: TokenLimit) -> None:
         """Add a limit, or replace the one of the same subject, metric and window."""
         await (await self._ledger()).set_limit(limit)
@@ -335,10 +348,10 @@ class _Work:
     warnings: tuple[str, ...]
 
 
-def _ttl_us(request: QuotaRequest) -> int:
-    if not 1 <= request.ttl_seconds <= MAX_TTL_SECONDS:
-        raise InvalidInput("ttl_seconds", f"{shown(request.ttl_seconds)} is not from 1 to {MAX_TTL_SECONDS}.")
-    return request.ttl_seconds * SECOND_US
+def _ttl_us(ttl_seconds: int) -> int:
+    if not 1 <= ttl_seconds <= MAX_TTL_SECONDS:
+        raise InvalidInput("ttl_seconds", f"{shown(ttl_seconds)} is not from 1 to {MAX_TTL_SECONDS}.")
+    return ttl_seconds * SECOND_US
 
 
 def _optional(field: str, name: str | None) -> str:

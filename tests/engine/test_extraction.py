@@ -211,3 +211,15 @@ def test_what_is_not_understood_is_refused_without_being_repeated(response: Json
     with pytest.raises(InvalidInput, match=r"^response: ") as caught:
         usage_of(response)
     assert "secret" not in str(caught.value)
+
+
+def test_deepseeks_own_name_for_cache_hits_is_known() -> None:
+    usage: JsonObject = {
+        "prompt_tokens": 100,
+        "completion_tokens": 10,
+        "total_tokens": 110,
+        "prompt_cache_hit_tokens": 60,
+        "prompt_cache_miss_tokens": 40,
+    }
+    _, extracted = extract_usage({"model": "deepseek-chat", "usage": usage}, None, Catalog())
+    assert extracted == TokenUsage(100, 10, cached_input_tokens=60)
