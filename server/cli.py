@@ -9,10 +9,12 @@ import sys
 from importlib import import_module
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TextIO
 
 import click
 
 from tokenward.engine.errors import TokenwardError
+from tokenward.server.cli_output import guarded_output
 from tokenward.server.cli_session import Refused, Session, pass_session, refusal
 
 _LOG = logging.getLogger(__name__)
@@ -103,4 +105,9 @@ def main() -> None:
         # A code page without a character shows a substitute instead of failing.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
+    output: TextIO | None = sys.stdout
+    if output is None:
+        click.echo("Error: The output cannot be written (standard output is closed).", err=True)
+        sys.exit(1)
+    sys.stdout = guarded_output(output)
     cli(prog_name="tokenward")

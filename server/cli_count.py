@@ -1,5 +1,6 @@
 """``tokenward count``: texts, files and chat requests."""
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,10 +9,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from tokenward.engine.errors import InvalidInput
+from tokenward.engine.errors import InvalidInput, shown
 from tokenward.engine.types import JsonObject
 from tokenward.server.cli_session import (
     ChatRequest,
+    Refused,
     Session,
     emit,
     emit_json,
@@ -19,6 +21,7 @@ from tokenward.server.cli_session import (
     pass_session,
     read_request,
     read_text,
+    warn,
 )
 
 if TYPE_CHECKING:
@@ -79,11 +82,35 @@ def count(
                 raise InvalidInput("paths", "'-' stands alone.")
             text, paths = read_text("-", "paths"), ()
         counts = _count_texts(session, text, paths, models, max_context)
+    missed = _missed(counts[0], paths)
+    if missed and not _parts(counts[0]):
+        raise Refused(missed)
     if len(counts) == 1:
         emit(counts[0], as_json=as_json, show=lambda console: _show(console, counts))
     else:
         every: JsonObject = {"results": [one.model_dump(mode="json") for one in counts]}
         emit_json(every, as_json=as_json, show=lambda console: _show(console, counts))
+    if missed:
+        warn(missed)
+        raise click.exceptions.Exit(1)
+
+
+def _missed(count: "Count", paths: Sequence[str]) -> str:
+    """What was named itself and not counted, with the reasons. Globs and folders may skip what lies in them."""
+    from tokenward.tools.count_tokens import TokenCount  # noqa: PLC0415 - heavy
+
+    skipped = count.skipped or [] if isinstance(count, TokenCount) else []
+    reasons = {os.path.realpath(row.path): row.reason for row in skipped}
+    named = {path: _readable(os.path.realpath(path)) for path in paths}
+    missed = [f"{shown(path)} was not counted: {reasons[real]}" for path, real in named.items() if real in reasons]
+    more = len(missed) - _SKIPPED_SHOWN
+    said = "; ".join([*missed[:_SKIPPED_SHOWN], *([f"and {more} more"] if more > 0 else [])])
+    return f"paths: {said}." if missed else ""
+
+
+def _readable(path: str) -> str:
+    """A path as results show it: bytes that are no text replaced."""
+    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _count_texts(

@@ -4,9 +4,10 @@ import os
 import platform
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
@@ -112,6 +113,14 @@ def _settings(session: Session) -> Iterator[Finding]:
         else:
             source = "file" if name in in_file else "default"
         yield Finding(name, "ok", f"{_value(settings, name)} ({source})")
+    yield from _missing_roots(settings.roots)
+
+
+def _missing_roots(roots: Sequence[Path]) -> Iterator[Finding]:
+    """Folders to count files in that are not there; without any of them no file can be counted."""
+    missing = [one for one in roots if not os.path.isdir(one)]  # noqa: PTH112 - answers also where it may not look
+    for one in missing:
+        yield Finding("roots", "broken" if len(missing) == len(roots) else "note", f"there is no folder {one}")
 
 
 def _value(settings: "Settings", name: str) -> str:

@@ -183,10 +183,14 @@ def read_request(path: str) -> ChatRequest:
     document = read_json(path, "messages")
     body: JsonObject = document if isinstance(document, dict) else {"messages": document}
     messages = _first(body, "messages", "contents", "input")
+    if isinstance(messages, str) and messages is body.get("input"):
+        message: JsonObject = {"role": "user", "content": messages}
+        messages = list[JsonValue]([message])
     tools = body.get("tools")
+    neither = f"{shown(path)} holds neither a list of messages nor a request with one."
     return ChatRequest(
-        messages=list(_objects(messages, path)),
-        tools=None if tools is None else list(_objects(tools, path)),
+        messages=list(_objects(messages, "messages", neither)),
+        tools=None if tools is None else list(_objects(tools, "tools", f"those of {shown(path)} are not all objects.")),
         tool_choice=body.get("tool_choice"),
         system=_first(body, "system", "instructions", "systemInstruction", "system_instruction"),
     )
@@ -196,8 +200,8 @@ def _first(body: JsonObject, *keys: str) -> JsonValue:
     return next((body[key] for key in keys if body.get(key) is not None), None)
 
 
-def _objects(value: JsonValue, path: str) -> Iterator[JsonObject]:
+def _objects(value: JsonValue, field: str, problem: str) -> Iterator[JsonObject]:
     for item in value if isinstance(value, list) else [value]:
         if not isinstance(item, dict):
-            raise InvalidInput("messages", f"{shown(path)} holds neither a list of messages nor a request with one.")
+            raise InvalidInput(field, problem)
         yield item

@@ -9,16 +9,25 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -35,6 +44,9 @@ _PASSWORD = re.compile(r"(?<=://)([^/:@?]*):.*@")
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
+# pydantic's words for these are Python's.
+_EXPECTED = {"dict_type": "expected a table", "model_type": "expected a table", "tuple_type": "expected a list"}
+
 
 def _os_user() -> str:
     """The operating system's name of the user."""
@@ -42,6 +54,18 @@ def _os_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without a user of that number
         return "local"
+
+
+def _expanded(folder: Path) -> Path:
+    """A folder with its ``~`` replaced: an environment that a client sets has no shell to do it."""
+    try:
+        return folder.expanduser()
+    except RuntimeError:
+        # pydantic wants a ValueError here.
+        raise ValueError("the home folder that '~' means is not known") from None
+
+
+_Folder: TypeAlias = Annotated[Path, AfterValidator(_expanded)]
 
 
 class LimitSetting(BaseModel):
@@ -103,7 +127,7 @@ class Settings(BaseSettings):
 
     store: str = Field(default=DEFAULT_URL, repr=False)
     user: str = Field(default_factory=_os_user)
-    roots: Annotated[tuple[Path, ...], NoDecode] = Field(default_factory=lambda: (Path.cwd(),))
+    roots: Annotated[tuple[_Folder, ...], NoDecode] = Field(default_factory=lambda: (Path.cwd(),))
     log_level: LogLevel = "WARNING"
     fail_open: bool = False
     aliases: dict[str, str] = {}
@@ -135,6 +159,14 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return value.split(os.pathsep) if isinstance(value, str) else value
 
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        if type(value) not in (list, tuple):
+            # pydantic wants a ValueError here.
+            raise ValueError("expected a list of tables ([[limits]])")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
@@ -164,7 +196,23 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags before the environment before the file."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
+
+
+class _Environment(EnvSettingsSource):
+    """The environment; what is no JSON is said with the variable's name."""
+
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """A list or a table from its JSON.
+
+        Raises:
+            ConfigurationError: It is not JSON.
+        """
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except (ValueError, RecursionError):
+            variable = f"{ENVIRONMENT_PREFIX}{field_name.upper()}"
+            raise ConfigurationError(f"{variable} is not JSON; lists and tables are written as JSON.") from None
 
 
 def load_settings(config: Path | str | None = None, **flags: object) -> Settings:
@@ -185,8 +233,8 @@ def load_settings(config: Path | str | None = None, **flags: object) -> Settings
         raise ConfigurationError(_explained(error)) from None
     except InvalidInput as error:
         raise ConfigurationError(f"Setting {error}") from None
-    except SettingsError as error:
-        raise ConfigurationError(f"{_first_line(error)}; lists and tables are written as JSON.") from None
+    except RecursionError:
+        raise ConfigurationError(f"The configuration file {file} cannot be read: it is nested too deeply.") from None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"The configuration file {file} cannot be read: {_first_line(error)}") from None
 
@@ -237,7 +285,8 @@ def _explained(error: ValidationError) -> str:
         where = f" in {_key(parents)}" if parents else ""
         hint = nearest(str(last), names) or f" Known: {', '.join(names)}."
         return f"Unknown setting {shown(str(last))}{where}.{hint}"
-    return f"Setting {_key(location)}: {first['msg'].removeprefix('Value error, ')}."
+    expected = _EXPECTED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
+    return f"Setting {_key(location)}: {expected}."
 
 
 def _key(location: Sequence[int | str]) -> str:

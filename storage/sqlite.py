@@ -222,15 +222,18 @@ class SqliteStore:
             WHERE timestamp >= ? AND timestamp < ? AND (? IS NULL OR user_id = ?) GROUP BY 1 ORDER BY 1
         """  # noqa: S608 - the column is one of ours
         values = (query.start_us, query.end_us, query.user, query.user)
-        return [
-            UsageSum(str(key), *sums, dollars * NANO_PER_USD + nano, unpriced)
-            for key, *sums, dollars, nano, unpriced in await self._rows(statement, values)
-        ]
+        return [_usage_sum(*row) for row in await self._rows(statement, values)]
 
     async def events(self, start_us: int, end_us: int) -> list[UsageEvent]:
         """The events of a span of time, oldest first."""
         query = "SELECT * FROM token_usage WHERE timestamp >= ? AND timestamp < ? ORDER BY timestamp, event_id"
         return [_event(*row) for row in await self._rows(query, (start_us, end_us))]
+
+
+def _usage_sum(key: object, *sums: Any) -> UsageSum:
+    """A row of the key and ``_SUMS``."""
+    *counts, dollars, nano, unpriced = sums
+    return UsageSum(str(key), *[*counts, dollars * NANO_PER_USD + nano, unpriced])
 
 
 def _event(*row: Any) -> UsageEvent:

@@ -90,6 +90,39 @@ def test_no_match_names_the_pattern(root: Path, path: str) -> None:
         texts([path], root)
 
 
+@pytest.mark.parametrize("path", ["*.zzz", "**/*.zzz", "**/deep/*.zzz"])
+def test_what_lies_on_the_way_is_no_match(root: Path, path: str) -> None:
+    plant(root.parent, {"out/secret.txt": "s3cret"})
+    plant(root, TREE | {".git/config": "", ".gitignore": "deep/\n*.log\n", "x.log": ""})
+    for name, target in {"within": "src", "outside": "../out", "file": "../out/secret.txt", "loop": "loop"}.items():
+        (root / name).symlink_to(target)
+    with pytest.raises(InvalidInput, match=r"zzz' matches no file\.$"):
+        texts([path], root)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("src", "a link to a folder"),
+        ("..", "outside the allowed"),
+        ("gone", "nowhere"),
+        ("own.zzz", "not a regular file"),
+    ],
+)
+def test_a_link_whose_name_matches_is_said(root: Path, target: str, reason: str) -> None:
+    plant(root, TREE)
+    (root / "own.zzz").symlink_to(target)
+    assert reason in skipped(["**/*.zzz"], root)["own.zzz"]
+
+
+def test_a_named_folder_of_skipped_things_is_a_match(root: Path) -> None:
+    plant(root, {"all/.gitignore": "*", "all/below/a": "", ".gitignore": ""})
+    assert skipped(["all"], root) == {
+        "all/.gitignore": "ignored by .gitignore",
+        "all/below/": "ignored by .gitignore",
+    }
+
+
 @pytest.mark.parametrize("path", ["", "a\0b", "\ud800"])
 def test_what_is_no_path_is_refused(root: Path, path: str) -> None:
     with pytest.raises(InvalidInput, match=r"is not a path|does not exist"):
@@ -101,7 +134,7 @@ def test_no_paths_and_no_roots_are_refused(root: Path) -> None:
         read_files([], [root])
     with pytest.raises(InvalidInput, match="TOKENWARD_ROOTS"):
         read_files(["a"], [])
-    with pytest.raises(InvalidInput, match="TOKENWARD_ROOTS"):
+    with pytest.raises(InvalidInput, match=r"none of the allowed folders exists; .*TOKENWARD_ROOTS"):
         read_files(["a"], [root / "missing"])
 
 

@@ -16,6 +16,7 @@ from tokenward.engine.types import JsonObject, JsonValue
 
 _TOO_DEEP: Final = "hold something that is not JSON, or are nested too deeply."
 _MAX_UNFOLDED: Final = 200
+_EXACT_FLOATS: Final = 2**53  # larger whole numbers change, or are no float at all
 _REFERENCES: Final = ("#/$defs/", "#/definitions/")
 _RENDERED_KEYS: Final = frozenset(("type", "description", "properties", "required", "items", "enum"))
 # Reported not to change the count (the gist of CGamesPlay, dd4f108f, and hmarr/openai-chat-tokens).
@@ -206,11 +207,26 @@ class _Renderer:
         if isinstance(variants, list):
             return " | ".join(self._type(variant, depth) for variant in variants)
         kind = schema.get("type")
+        if isinstance(kind, list):
+            return self._union(schema, [name for name in kind if isinstance(name, str)], depth)
+        if kind is not None and not isinstance(kind, str):
+            self.doubts.append(_plain_text(kind))
+            kind = None
+        return self._of_type(schema, kind or "", depth)
+
+    def _of_type(self, schema: JsonObject, kind: str, depth: int) -> str:
         if kind == "object":
             return self._object(schema, depth)
         if kind == "array":
             return self._array(schema, depth)
-        return self._plain(schema, kind if isinstance(kind, str) else "")
+        return self._plain(schema, kind)
+
+    def _union(self, schema: JsonObject, kinds: Sequence[str], depth: int) -> str:
+        """Several types, written like ``anyOf``; no reported count has one."""
+        self.doubts.append(tool_json(schema.get("type")))
+        if "enum" in schema:
+            return self._plain(schema, "string")
+        return " | ".join(self._of_type(schema, kind, depth) for kind in dict.fromkeys(kinds)) or "any"
 
     def _plain(self, schema: JsonObject, kind: str) -> str:
         choices = schema.get("enum")
@@ -238,10 +254,11 @@ class _Renderer:
             self.doubts.append("Array<>")
             return "any[]"
         inner = self._type(items, depth)
-        if self.style.wrapped_arrays and items.get("type") in {"object", "array"}:
+        if self.style.wrapped_arrays and items.get("type") in ("object", "array"):
             self.doubts.append("Array<>")
             return f"Array<\n{inner}\n>"
-        return f"{inner}[]"
+        is_union = isinstance(items.get("type"), list) and " | " in inner
+        return f"({inner})[]" if is_union else f"{inner}[]"
 
     def _comment(self, text: str) -> list[str]:
         """One comment line for every line of a description."""
@@ -299,9 +316,9 @@ def _default(schema: JsonValue) -> str:
     value = schema.get("default") if isinstance(schema, dict) else None
     if not isinstance(schema, dict) or value is None:
         return ""
-    if schema.get("type") == "number" and isinstance(value, int):
+    if schema.get("type") == "number" and isinstance(value, int) and abs(value) < _EXACT_FLOATS:
         value = float(value)
-    return f" // default: {value if 'enum' in schema else tool_json(value)}"
+    return f" // default: {_plain_text(value) if 'enum' in schema else tool_json(value)}"
 
 
 def _description(schema: JsonValue) -> str:

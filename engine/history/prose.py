@@ -13,21 +13,22 @@ _MIN_REPEATED = 40  # shorter paragraphs ("Yes.", a heading) repeat with a purpo
 _SQUEEZE: Final = re.compile(
     rf"""
       (?P<keep>{INLINE})
-    | (?P<trailing>[ \t]+(?=\n|\Z))
-    | (?P<spaces>(?<=\S)[ \t]{{2,}}(?=\S))
-    | (?P<blank>\n(?:[ \t]*\n){{2,}})
-    | (?P<dots>(?<=\w)\.{{4,}}(?=\s|\Z))
-    | (?P<marks>(?<=\w)(?P<mark>[!?])(?P=mark)+(?=\s|\Z))
+    | (?P<trailing>(?<![ \t])[ \t]++(?=\n|\Z))
+    | (?P<spaces>(?<=\S)[ \t]{{2,}}+(?=\S))
+    | (?P<blank>\n(?:[ \t]*+\n){{2,}})
+    | (?P<dots>(?<=\w)\.{{4,}}+(?=\s|\Z))
+    | (?P<marks>(?<=\w)(?P<mark>[!?])(?P=mark)++(?=\s|\Z))
     """,
     re.VERBOSE,
 )
 _INLINE: Final = re.compile(INLINE, re.VERBOSE)
 _BOUNDARY: Final = re.compile(
     r"""
-      (?P<end>[.!?…]+[)\]*_]*)[ \t]*\n?[ \t]*(?<=\s)(?=[^\sa-z])    # a sentence, then anything but a small letter
-    | [\u3002\uff01\uff1f]+                                                          # these need no space behind them
+      # a sentence, then anything but a small letter
+      (?P<end>(?<![.!?…])[.!?…]++[)\]*_]*+)[ \t]*+\n?[ \t]*+(?<=\s)(?=[^\sa-z])
+    | [\u3002\uff01\uff1f]+                                               # these need no space behind them
     | \n(?=\s*\n)\s*\n                                                   # a blank line
-    | \n(?=[ \t]*(?:[-*+•][ \t]|\d+[.)][ \t]|\#{1,6}[ \t]))              # a list's item, a heading
+    | \n(?=[ \t]*+(?:[-*+•][ \t]|\d++[.)][ \t]|\#{1,6}[ \t]))           # a list's item, a heading
     | (?<=:)\n                                                           # what a list is introduced by
     """,
     re.VERBOSE,

@@ -1,15 +1,16 @@
 """Which parts of a text are prose, and which must survive verbatim.
 
-Protected as whole lines: fenced and indented code, lines that look like code, JSON, tables and columns, block quotes.
+Protected as whole lines: fenced and indented code, lines that look like code, JSON, tables and columns, block quotes,
+and every paragraph that is not clearly made of sentences (scripts, rows, settings, markup without a fence).
 Protected inside prose: inline code, URLs, quoted text and tags. When in doubt (an odd quote, a bracket that never
 closes) more is protected, never less.
 """
 
-import json
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final
 
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
@@ -19,7 +20,6 @@ _CODE_LINE: Final = re.compile(
       [ ]{4} | [ ]*\t                                        # indented code
     | [ ]{0,3}>                                              # a block quote
     | [^\n|]*\|                                              # a table's row
-    | (?![^\n]*[.!?,;][ ])[^\n]*\S[ ]{3,}\S[^\n]*\S[ ]{3,}\S  # columns, not sentences
     | \s*(?:def|class|import|from|return|const|let|var|function|public|private|SELECT|INSERT|UPDATE)\s[^\n]*[(){};=*]
     | \s*(?:\$|>>>|\#include|\#!|@\w|//|/\*|--\s*\w+:)\s?
     | [^\n]*[{};]\s*$
@@ -27,14 +27,47 @@ _CODE_LINE: Final = re.compile(
     re.VERBOSE,
 )
 _BRACKET: Final = re.compile(r"[{\[]")
-_BRACKETS: Final = re.compile(r"[{}\[\]]")
-_OPENS_JSON: Final = re.compile(r"\{|\[\s*(?:[\"{\[\]\d-]|true\b|false\b|null\b)")
-_DECODER: Final = json.JSONDecoder()
+_BRACKET_OR_STRING: Final = re.compile(r'(?<!\\)"(?:[^"\\\n]|\\.)*+"|[{}\[\]]')
+_OPENS_JSON: Final = re.compile(r"\{|\[\s*+(?:[\"{\[\]\d-]|true\b|false\b|null\b)")
 _PAIRS: Final = (("\u201c", "\u201d"), ("«", "»"))
+_QUOTES: Final = ('"', *(mark for pair in _PAIRS for mark in pair))
+
+# What a sentence may hold besides words; its signs and spaces say nothing about the paragraph.
+_HIDDEN: Final = re.compile(
+    r"""
+      (?<!`)(`++)[^`\n]*\1(?!`)
+    | (?<![a-zA-Z])(?:[a-zA-Z][a-zA-Z0-9+.-]{0,31}+://|www\.)\S+
+    | "[^"\n]*" | \u201c[^\u201c\u201d\n]*\u201d
+    """,
+    re.VERBOSE,
+)
+_CODE_SIGN: Final = re.compile(
+    r"""
+      [={}\\\u2500-\u259f]                                  # assignments, blocks, escapes, drawn boxes
+    | ;[ \t]*+$ | \w;\w | ,[^\W\d] | [^\W\d],\d            # statements, values without spaces between them
+    | \w\((?!e?s\)) | \w\[ | :: | -> | && | (?<!:)// | /\*  # calls (not "item(s)"), indices, operators, comments
+    | (?<!\S)--?[A-Za-z] | \$[A-Za-z_(]                      # options and variables of a shell
+    | </?[A-Za-z!][^<>\n]*>                                  # tags
+    """,
+    re.VERBOSE | re.MULTILINE,
+)
+_MARKER: Final = r"[ \t]*+(?:[-*+•]|\d++[.)]|\#{1,6})[ \t]"
+_NEW_BLOCK: Final = re.compile(_MARKER)
+_HEADING: Final = re.compile(r"[ \t]*+\#{1,6}[ \t]")
+_PROSE_LINE: Final = re.compile(rf"(?:{_MARKER})?[ ]{{0,3}}[\w\"'(\[*`\u00a1-\U0010ffff]")
+_NOT_A_LETTER: Final = re.compile(r"[\x21-\x40\x5b-\x60\x7b-\x7e]")
+_CLOSING: Final = r"[)\]\"'\u201d\u2019»*_`]{0,4}"
+_SENTENCE_END: Final = re.compile(rf"[.!?…\u3002\uff01\uff1f]{_CLOSING}\s*\Z")
+_SENTENCE_INSIDE: Final = re.compile(rf"[.!?…]{_CLOSING}[ \t][^\sa-z]|[\u3002\uff01\uff1f]")
+_KEY: Final = re.compile(r"[ ]*+(?:[-*+][ ]++)?[\"']?[\w.-]++[\"']?:(?:\s|\Z)")
+_GAP: Final = re.compile(r"(?<=[^\s.!?])[ ]{2,}+(?=\S)")
+_WIDE_GAP: Final = re.compile(r"(?<=\S)[ ]{3,}+(?=\S)")
+_PUNCTUATION: Final = re.compile(r"[.!?,;][ ]")
+_SHORT_LINE: Final = 60
 
 INLINE: Final = r"""
-      (?P<ticks>`+)(?!`)(?s:.*?)(?<!`)(?P=ticks)(?!`)        # inline code
-    | (?:[a-zA-Z][a-zA-Z0-9+.-]*://|www\.|mailto:)\S+        # URLs
+      (?<!`)(?P<ticks>`++)(?s:.*?)(?<!`)(?P=ticks)(?!`)      # inline code
+    | (?:(?<![a-zA-Z])[a-zA-Z][a-zA-Z0-9+.-]{0,31}+://|www\.|mailto:)\S+        # URLs
     | "[^"]*" | \u201c[^\u201d]*\u201d | «[^»]*» | \u2018[^\u2018\n]*\u2019      # quoted text
     | (?<!\w)'(?:[^'\n]|(?<=\w)'(?=\w))+'(?!\w)
     | </?[A-Za-z][^<>\n]*>                                   # tags
@@ -57,7 +90,7 @@ class Region:
 
 def split_regions(text: str) -> list[Region]:
     """Split a text into prose and protected regions; joined, they are the text."""
-    flagged = _bridge_blank_lines(list(_flag_lines(text)))
+    flagged = _bridge_blank_lines(list(_flag_paragraphs(_flag_lines(text))))
     regions = (
         Region("".join(line for line, _ in lines), protected)
         for protected, lines in groupby(flagged, key=lambda flagged_line: flagged_line[1])
@@ -121,18 +154,101 @@ def _json_end(text: str, start: int) -> int | None:
 
 
 def _value_end(text: str, start: int) -> int | None:
-    """The end of the JSON value at ``start``, by its brackets alone where it is not quite JSON."""
-    try:
-        return _DECODER.raw_decode(text, start)[1]
-    except (ValueError, RecursionError):
-        if not _OPENS_JSON.match(text, start):
-            return None
+    """The end of the JSON value at ``start``, or of what only looks like JSON, by its brackets.
+
+    A parser would find the same end, but its errors count the lines before them: a text full of them takes for ever.
+    """
+    if not _OPENS_JSON.match(text, start):
+        return None
     depth = 0
-    for bracket in _BRACKETS.finditer(text, start):
-        depth += 1 if bracket.group() in "{[" else -1
+    for found in _BRACKET_OR_STRING.finditer(text, start):
+        depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(found.group(), 0)
         if depth == 0:
-            return bracket.end()
+            return found.end()
     return len(text)
+
+
+def _flag_paragraphs(lines: Iterable[tuple[str, bool]]) -> Iterator[tuple[str, bool]]:
+    """Protect every paragraph that is not clearly prose, and what a quote over several paragraphs holds."""
+    marks: Counter[str] = Counter()
+    for is_paragraph, stretch in groupby(lines, key=lambda line: not line[1] and not line[0].isspace()):
+        if not is_paragraph:
+            for line, protected in stretch:
+                if protected:
+                    marks.clear()
+                yield line, protected
+            continue
+        paragraph = [line for line, _ in stretch]
+        is_data = _is_data(paragraph)
+        for block in _blocks(paragraph):
+            text = "".join(block)
+            protected = is_data or _is_quote_open(marks) or not _is_prose(block)
+            marks.update({mark: text.count(mark) for mark in _QUOTES})
+            yield from ((line, protected) for line in block)
+
+
+def _is_quote_open(marks: Counter[str]) -> bool:
+    return marks['"'] % 2 == 1 or any(marks[opening] > marks[closing] for opening, closing in _PAIRS)
+
+
+def _blocks(paragraph: Sequence[str]) -> Iterator[list[str]]:
+    """A paragraph's list items and headings, each with its own verdict."""
+    block: list[str] = []
+    for line in paragraph:
+        after_heading = bool(block) and _HEADING.match(block[-1]) is not None
+        if block and (after_heading or _NEW_BLOCK.match(line)):
+            yield block
+            block = []
+        block.append(line)
+    yield block
+
+
+def _is_data(paragraph: Sequence[str]) -> bool:
+    """Whether the lines are rows, settings or blocks of a script."""
+    lines = [_hide(line) for line in paragraph]
+    if sum(_KEY.match(line) is not None and not _SENTENCE_END.search(line) for line in lines) > 1:
+        return True
+    return any(_are_rows(*pair) or _opens_block(*pair) for pair in pairwise(lines))
+
+
+def _are_rows(line: str, following: str) -> bool:
+    commas = line.count(",")
+    if commas and commas == following.count(",") and max(len(line), len(following)) < _SHORT_LINE:
+        return True
+    return _GAP.search(line) is not None and _GAP.search(following) is not None
+
+
+def _opens_block(line: str, following: str) -> bool:
+    return line.rstrip().endswith(":") and following.startswith(" ") and not _NEW_BLOCK.match(following)
+
+
+def _is_prose(block: Sequence[str]) -> bool:
+    """Whether a block is one or more sentences without any sign of code."""
+    text = "".join(block)
+    hidden = [_hide(line) for line in block]
+    if any(_CODE_SIGN.search(line) or not _is_words(line) for line in hidden):
+        return False
+    if _HEADING.match(text):
+        return not _GAP.search(hidden[0])
+    # Wrapped lines end anywhere, but the last one ends a sentence.
+    ends = _SENTENCE_END.search(text) is not None
+    if len(block) > 1 or ends:
+        return ends and ("\t" not in text or len(block) == 1)
+    return _SENTENCE_INSIDE.search(hidden[0]) is not None and not _GAP.search(hidden[0])
+
+
+def _is_words(line: str) -> bool:
+    """Whether a line begins like a sentence's part and consists of letters for the most part."""
+    if not _PROSE_LINE.match(line):
+        return False
+    if len(_WIDE_GAP.findall(line)) > 1 and not _PUNCTUATION.search(line):
+        return False
+    characters = "".join(line.split())
+    return 2 * len(_NOT_A_LETTER.findall(characters)) <= len(characters)
+
+
+def _hide(line: str) -> str:
+    return _HIDDEN.sub(lambda match: "x" * len(match.group()), line)
 
 
 def _bridge_blank_lines(lines: list[tuple[str, bool]]) -> list[tuple[str, bool]]:
@@ -153,4 +269,7 @@ def _bridge_blank_lines(lines: list[tuple[str, bool]]) -> list[tuple[str, bool]]
 def _is_unbalanced(text: str) -> bool:
     """Whether quotes or ticks do not pair up, so that nobody can say what is quoted."""
     odd = any(text.count(mark) % 2 for mark in '"`')
-    return odd or any(text.count(opening) != text.count(closing) for opening, closing in _PAIRS)
+    return odd or any(
+        text.count(opening) != text.count(closing) or text.rfind(opening) > text.rfind(closing)
+        for opening, closing in _PAIRS
+    )

@@ -76,12 +76,16 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A file to read, or with a ``reason`` a file or folder to skip."""
+    """A file to read, or with a ``reason`` a file or folder to skip.
+
+    ``wanted`` is false for what was only met on the way: a folder that is not searched is said, but is no match.
+    """
 
     root: _Root
     parts: tuple[str, ...]
     reason: str = ""
     is_folder: bool = False
+    wanted: bool = True
 
     @property
     def shown_path(self) -> str:
@@ -117,9 +121,12 @@ def read_files(
 
 
 def _allowed(roots: Sequence[Path]) -> list[_Root]:
-    resolved = [Path(os.path.realpath(root)) for root in roots if root.is_dir()]
-    if not resolved:
+    if not roots:
         raise InvalidInput("paths", "no folders are allowed; name them in TOKENWARD_ROOTS, or give the text itself.")
+    # Unlike Path.is_dir, this answers also where it may not look.
+    resolved = [Path(os.path.realpath(root)) for root in roots if os.path.isdir(root)]  # noqa: PTH112
+    if not resolved:
+        raise InvalidInput("paths", "none of the allowed folders exists; correct the setting roots (TOKENWARD_ROOTS).")
     return [_Root(path, f"{path.name}/" if index else "") for index, path in enumerate(resolved)]
 
 
@@ -164,7 +171,7 @@ def _read_all(
     for place in places:
         matched = False
         for found in _find(place, roots):
-            matched = matched or not found.is_folder or ".git" in found.parts
+            matched = matched or found.wanted
             row, identity = _skip(found) if found.reason else _read(found, max_file_bytes)
             if identity in seen:
                 continue
@@ -187,21 +194,22 @@ def _skip(found: _Found) -> tuple[SkippedFile, object]:
 def _find(place: _Place, roots: Sequence[_Root]) -> Iterator[_Found]:
     """What a place stands for: one file, everything in a folder, or what matches a glob."""
     real = place.root.path.joinpath(*place.parts)
+    named = not place.pattern
     if any(name.casefold() == ".git" for name in place.parts):
         yield _Found(place.root, place.parts, "git's own data", is_folder=real.is_dir())
         return
     try:
         is_folder = stat.S_ISDIR(real.lstat().st_mode)
     except PermissionError as error:
-        yield _Found(place.root, place.parts, _why(error))
+        yield _Found(place.root, place.parts, _why(error), wanted=named)
         return
     except OSError:
-        if place.pattern:
+        if not named:
             return
         raise InvalidInput("paths", f"{shown(place.written)} does not exist.") from None
     if is_folder:
         yield from _walk(place, roots)
-    elif not place.pattern:
+    elif named:
         yield _Found(place.root, place.parts)
 
 
@@ -214,7 +222,8 @@ def _walk(place: _Place, roots: Sequence[_Root]) -> Iterator[_Found]:
         try:
             entries = _entries(place.root, parts)
         except OSError as error:
-            yield _Found(place.root, parts, _why(error), is_folder=True)
+            wanted = not place.pattern or pattern.accepts(places)
+            yield _Found(place.root, parts, _why(error), is_folder=True, wanted=wanted)
             continue
         if any(name == ".gitignore" for name, _ in entries):
             ignores = [*ignores, *_ignore_file(place.root, parts)]
@@ -224,37 +233,34 @@ def _walk(place: _Place, roots: Sequence[_Root]) -> Iterator[_Found]:
             reached = pattern.step(places, name)
             wanted = pattern.accepts(reached)
             is_folder = stat.S_ISDIR(mode)
-            if not reached or not (is_folder or stat.S_ISLNK(mode) or wanted):
+            if not reached or not (is_folder or wanted):
                 continue
             if name.casefold() == ".git":
-                yield _Found(place.root, below, "git's own data", is_folder)
+                yield _Found(place.root, below, "git's own data", is_folder, wanted)
             elif is_ignored(ignores, below, is_folder=is_folder):
-                yield _Found(place.root, below, "ignored by .gitignore", is_folder)
+                yield _Found(place.root, below, "ignored by .gitignore", is_folder, wanted)
             elif is_folder:
                 folders.append((below, reached, ignores))
             elif stat.S_ISLNK(mode):
-                yield from _follow(place.root, below, roots, wanted=wanted)
+                yield _follow(place.root, below, roots)
             else:
                 yield _Found(place.root, below)
         stack.extend(reversed(folders))
 
 
-def _follow(root: _Root, parts: tuple[str, ...], roots: Sequence[_Root], *, wanted: bool) -> Iterator[_Found]:
-    """What a link found on the way stands for: a file that is allowed, or a reason to skip it."""
+def _follow(root: _Root, parts: tuple[str, ...], roots: Sequence[_Root]) -> _Found:
+    """What a link that matches stands for: a file that is allowed, or a reason to skip it."""
     real = os.path.realpath(root.path.joinpath(*parts))
     within = _below(real, roots)
     if within is None:
-        yield _Found(root, parts, "a link that leads outside the allowed folders")
-    elif Path(real).is_dir():
-        yield _Found(root, parts, "a link to a folder; name the folder itself")
-    elif not wanted:
-        return
-    elif any(name.casefold() == ".git" for name in within[1]):
-        yield _Found(root, parts, "git's own data")
-    elif not os.path.lexists(real):
-        yield _Found(root, parts, "a link that leads nowhere")
-    else:
-        yield _Found(*within)
+        return _Found(root, parts, "a link that leads outside the allowed folders")
+    if Path(real).is_dir():
+        return _Found(root, parts, "a link to a folder; name the folder itself")
+    if any(name.casefold() == ".git" for name in within[1]):
+        return _Found(root, parts, "git's own data")
+    if not os.path.lexists(real):
+        return _Found(root, parts, "a link that leads nowhere")
+    return _Found(*within)
 
 
 def _ignore_above(place: _Place) -> list[IgnoreFile]:

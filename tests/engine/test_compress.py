@@ -76,6 +76,30 @@ BLOCKS: Final[dict[str, st.SearchStrategy[str]]] = {
     "table": st.sampled_from(("| a  | b  |\n|----|----|\n| 1  | 2!!!!  |", "a  | b\n---|---\n1  | 2")),
     "quote": st.sampled_from(("> He said:   no!!!!\n> Twice.", ">  a\n>  b")),
 }
+UNMARKED: Final = {
+    "loop": "for i in range(3):\n  print(i)\n  total = total  +  i",
+    "calls": "x = foo(1,  2)\ny = bar(x)",
+    "one statement": "Total  =  compute(a,  b).",
+    "csv": "name,age,city\nbob,3,Rome\nann,4,Oslo",
+    "csv with spaces": "Name, Age, City\nBob, 3, Rome.\nAnn, 4, Oslo.",
+    "one csv row": "Bob,3,Rome",
+    "tsv": "name\tage\nBob\t3\nAnn\t4.",
+    "settings": "host:   localhost\nport:   80\nmode:   fast.",
+    "yaml": "steps:\n  - uses: checkout\n  - run: make  all",
+    "shell": "ls  -la\ncd  src\nmake  all",
+    "one command": "ls  -la",
+    "bare command": "git  push  origin",
+    "prompt": "$ ls  -la\n$ cd  src",
+    "markup": "<p>a  b</p>",
+    "markup with a sentence": "<p>One  here. Two there. Three  there.</p>",
+    "columns": "Name  Age  Town.\nAda  36  London.",
+    "tree": "src\n├──  a.py\n└──  b.py",
+    "else": "if ready:\n  go  on\nelse:\n  stop.",
+    "arrow": "Start  -> stop.\nStop  -> start.",
+    "numbers": "1  2  3\n4  5  6",
+    "traceback": "Traceback (most recent call last):\n  File a.py, line 3, in run\nNo such thing.",
+}
+BLOCKS["unmarked"] = st.sampled_from(sorted(UNMARKED.values()))
 INLINE: Final[dict[str, st.SearchStrategy[str]]] = {
     "inline code": st.sampled_from(("`a  =  1`", "``b  `  c``", "`f(x). Then  y!!!!`")),
     "url": st.sampled_from(("https://example.com/a?b=c!!!!", "ftp://host/x....", "www.example.com/a//b")),
@@ -116,6 +140,28 @@ def test_protected_parts_survive_verbatim(document: tuple[str, list[str]], targe
         assert isinstance(content, str)
         for part in protected:
             assert content.count(part) >= text.count(part)
+
+
+@pytest.mark.parametrize("block", UNMARKED.values(), ids=UNMARKED)
+def test_code_and_data_need_no_fence(block: str) -> None:
+    text = f"{essay()}\n\n{block}\n\n{essay().replace('what', 'which')}"
+    result = compress([{"role": "assistant", "content": text}, {"role": "user", "content": "Go on."}], 0.5)
+    content = result.messages[0]["content"]
+    assert isinstance(content, str)
+    assert f"\n\n{block}\n\n" in content
+    assert result.reduction > 0.4, "the prose around it should have been shortened"
+
+
+def test_wrapped_prose_is_prose() -> None:
+    lines = [" ".join(essay().split()[start : start + 11]) for start in range(0, len(essay().split()), 11)]
+    result = compress([{"role": "assistant", "content": "\n".join(lines)}, {"role": "user", "content": "Go on."}], 0.5)
+    assert result.reduction >= 0.5
+
+
+def test_a_quote_over_several_paragraphs_stays() -> None:
+    text = f'{essay()}\n\nHe wrote: "one\n\nOne here. Two there.  Three there.\n\nlast" and so on\n\n{essay()}'
+    result = compress([{"role": "assistant", "content": text}, {"role": "user", "content": "Go on."}], 0.9)
+    assert "One here. Two there.  Three there." in str(result.messages[0]["content"])
 
 
 @PROPERTY
@@ -257,9 +303,27 @@ def test_a_target_out_of_range_is_refused(target: float) -> None:
     assert caught.value.field == "target_reduction"
 
 
-@pytest.mark.parametrize(
-    "unit", ["{", "[1,\n", "`", "``` ", "'a ", "<a ", "(. ", " \n", "a    ", '"a" ', "A. ", "\t", "- ", "> "]
-)
+_AWKWARD: Final = (
+    "{", "{a} ", "[a ", "[1,\n", '{"\\"', "`", "``` ", "'a ", "a'", "<a ", "(. ", " \n", "a    ", '"a" ', '"', "A. ",
+    "\t", "- ", "> ", "!", "?", "?!", "…", ".", ".…", "a.", "a-", "a", "+a", "|", "]", "\u201d", "; ", "a:", "\u2018",
+    "«", "_", "A b\n",
+)  # fmt: skip
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("unit", _AWKWARD)
 def test_awkward_texts_take_no_time(unit: str) -> None:
-    text = unit * 30_001
-    assert squeezed(text) or not text.strip()
+    """A hang's guard: what is quadratic takes minutes at this size."""
+    for text in (unit * (200_000 // len(unit)), f"A sentence {unit * (200_000 // len(unit))} goes on. And on."):
+        assert squeezed(text) or not text.strip()
+
+
+_BASE64: Final = "QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVo0"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("unit", ["?!", "…", ".…", "a.", "a-", "a", _BASE64, "\t", "[", '"', "`", "|", " word"])
+def test_long_runs_compress_in_no_time(unit: str) -> None:
+    text = f"It is   this: {unit * (40_000 // len(unit))} and more. Then it goes on. Then it ends."
+    messages: list[JsonObject] = [{"role": "assistant", "content": text}, {"role": "user", "content": "Go on."}]
+    assert compress(messages, 0.5).tokens_after > 0

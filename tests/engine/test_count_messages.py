@@ -136,6 +136,13 @@ RENDERED: list[tuple[bool, JsonObject, str, bool]] = [
     (False, {"a": {"type": "number", "title": "A", "minimum": 0}}, "{ a?: number }", True),
     (False, {"a": {"type": "number", "format": "float"}}, "{ a?: number }", False),
     (False, {"a": True}, "{ a?: any }", False),
+    (False, {"a": {"type": ["string", "null"]}}, "{ a?: string | null }", False),
+    (False, {"a": {"type": ["string", "null"], "enum": ["x", None]}}, '{ a?: "x" | "null" }', False),
+    (False, {"a": {"type": ["object", 5], "properties": {"b": SPEAKING}}}, "{ a?: {\n// why\nb?: string,\n} }", False),
+    (False, {"a": {"type": []}}, "{ a?: any }", False),
+    (False, {"l": {"type": "array", "items": {"type": ["string", "null"]}}}, "{ l?: (string | null)[] }", False),
+    (False, {"l": {"type": "array", "items": {"type": {"x": 1}}}}, "{ l?: any[] }", False),
+    (False, {"a": {"type": "number", "default": 10**400}}, "a?: number, // default: 1000", False),
 ]
 
 
@@ -185,6 +192,55 @@ def test_a_schema_without_end_is_refused_not_a_crash() -> None:
     for model in ("gpt-4o", "claude-sonnet-4-5"):
         with pytest.raises(InvalidInput, match="nested too deeply"):
             count([HELLO], model, [function({"a": deep})])
+
+
+def test_a_number_too_long_to_be_written_is_refused() -> None:
+    huge: JsonObject = {"type": "number", "default": 10**5000, "enum": [1]}
+    with pytest.raises(InvalidInput, match="not JSON"):
+        count([HELLO], "gpt-4o", [function({"a": huge})])
+
+
+_SCHEMA_KEYS: st.SearchStrategy[str] = st.sampled_from(
+    (
+        "type",
+        "items",
+        "properties",
+        "required",
+        "enum",
+        "anyOf",
+        "default",
+        "$ref",
+        "$defs",
+        "description",
+        "format",
+        "a",
+    )
+)
+_SCHEMA_WORDS = ("string", "null", "number", "object", "array", "#/$defs/a", "#/$defs/type", "", "a")
+_ANY_JSON: st.SearchStrategy[JsonValue] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(_SCHEMA_WORDS) | st.just(10**400),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_SCHEMA_KEYS, inner, max_size=5),
+    max_leaves=15,
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    parameters=st.dictionaries(_SCHEMA_KEYS, _ANY_JSON, max_size=6),
+    member=_ANY_JSON,
+    legacy=st.booleans(),
+    model=st.sampled_from(("gpt-4o", "claude-sonnet-4-5")),
+)
+def test_any_json_as_a_schema_is_counted_or_refused(
+    parameters: JsonObject, member: JsonValue, legacy: bool, model: str
+) -> None:
+    items: JsonObject = {"type": "array", "items": member}
+    body: JsonObject = {"name": "f", "parameters": {"properties": {"a": member, "b": items}, **parameters}}
+    try:
+        result = count([HELLO], model, [body if legacy else {"type": "function", "function": body}])
+    except InvalidInput:
+        return
+    assert 0 < result.lower <= result.tokens <= result.upper
 
 
 def test_every_spelling_of_a_tool_is_the_same_tool() -> None:

@@ -1,6 +1,7 @@
 """Every command: for people and as JSON, wrong values, exit codes."""
 
 import json
+import os
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -57,6 +58,13 @@ def test_help_lists_the_commands_and_each_has_help(run: Run) -> None:
         assert run("quota", command, "--help").exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["count", "cost", "report", "record", "quota set"])
+def test_examples_in_the_help_stand_line_by_line(run: Run, command: str) -> None:
+    examples = run(*command.split(), "--help").stdout.partition("Examples:\n")[2].partition("\n\n")[0].splitlines()
+    assert len(examples) > 1
+    assert all(f"tokenward {command} " in one for one in examples)
+
+
 def test_version(run: Run) -> None:
     result = run("--version")
     assert result.exit_code == 0
@@ -97,6 +105,49 @@ def test_count_takes_files_outside_the_working_folder(answer: Json, tmp_path: Pa
     (tmp_path / "other.txt").write_text("hello world", encoding="utf-8")
     assert answer("count", str(tmp_path / "other.txt"))["tokens"] == 2
     assert answer("count", "../other.txt")["tokens"] == 2
+
+
+def unreadable() -> None:
+    """Files that cannot be counted, and one that can."""
+    Path("ok").write_text("hello world", encoding="utf-8")
+    Path("latin").write_bytes("grüße".encode("latin-1"))
+    Path("binary").write_bytes(b"\0")
+    Path("loop").symlink_to("loop")
+    os.mkfifo("pipe")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes and links")
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("latin", "not UTF-8"), ("./binary", "binary"), ("loop", "not a regular file"), ("pipe", "not a regular file")],
+)
+def test_a_named_file_that_cannot_be_counted_is_an_error(run: Run, path: str, reason: str) -> None:
+    unreadable()
+    alone = run("count", path)
+    assert (alone.exit_code, alone.stdout) == (1, "")
+    assert alone.stderr.startswith(f"Error: paths: '{path}' was not counted: {reason}")
+    some = run("count", "ok", path, "--json")
+    assert (some.exit_code, json.loads(some.stdout)["tokens"]) == (1, 2)
+    assert some.stderr.startswith(f"Warning: paths: '{path}' was not counted: {reason}")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs pipes and links")
+@pytest.mark.parametrize("path", [".", "*", "*a*"])
+def test_what_folders_and_globs_skip_is_no_error(run: Run, path: str) -> None:
+    unreadable()
+    result = run("count", path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "Skipped binary: binary" in result.stdout
+
+
+def test_a_text_as_the_input_of_a_request_is_a_message(answer: Json, run: Run) -> None:
+    Path("text").write_text('{"input": "hello"}', encoding="utf-8")
+    Path("list").write_text('{"input": [{"role": "user", "content": "hello"}]}', encoding="utf-8")
+    assert answer("count", "--messages", "text") == answer("count", "--messages", "list")
+    Path("tools").write_text('{"input": "hello", "tools": [1]}', encoding="utf-8")
+    refused = run("count", "--messages", "tools")
+    assert refused.exit_code == 2
+    assert "Error: tools: those of 'tools' are not all objects." in refused.stderr
 
 
 def test_count_messages_of_any_provider(answer: Json) -> None:
@@ -282,7 +333,7 @@ def test_reserve_record_and_report(answer: Json, run: Run) -> None:
     same = answer("quota", "check", "--tokens", "900", "--reserve", "--key", "k")
     assert same["reservation_id"] == held["reservation_id"]
     denied = run("quota", "check", "--tokens", "200")
-    assert "It fits again in 1 h" in denied.stdout
+    assert "It fits again in 10 min" in denied.stdout
     usage = ["--model", "gpt-4o", "--input", "300", "--output", "50", "--key", "e"]
     first = answer("record", *usage, "--reservation", held["reservation_id"])
     again = answer("record", *usage, "--reservation", held["reservation_id"])
@@ -371,6 +422,16 @@ def test_doctor_finds_all_well(answer: Json, run: Run) -> None:
     assert "All is well." in run("doctor").stdout
     option = {one["subject"]: one for one in json.loads(run("--user", "bob", "doctor", "--json").stdout)["findings"]}
     assert option["user"]["detail"] == "bob (option)"
+
+
+def test_doctor_finds_roots_that_are_missing(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("roots = ['gone', '.']", encoding="utf-8")
+    some = run("doctor", "--json")
+    missing = {"subject": "roots", "verdict": "note", "detail": "there is no folder gone"}
+    assert some.exit_code == 0
+    assert missing in json.loads(some.stdout)["findings"]
+    (tmp_path / "config.toml").write_text("roots = ['gone']", encoding="utf-8")
+    assert run("doctor").exit_code == 1
 
 
 def test_doctor_says_what_is_broken_and_exits_with_1(run: Run, tmp_path: Path) -> None:

@@ -45,14 +45,35 @@ def test_a_terminal_of_another_code_page_does_not_fail(environment: dict[str, st
     assert "claude-sonnet-4-5" in done.stdout
 
 
-def test_a_reader_that_leaves_early_is_no_error_message(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("arguments", [["models"], ["models", "--json"], ["count", "--text", "x"], ["--help"]])
+def test_a_reader_that_leaves_early_is_no_error(environment: dict[str, str], arguments: list[str]) -> None:
     with subprocess.Popen(
-        [*COMMAND, "models"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None
         assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+@pytest.mark.parametrize("arguments", [["models"], ["count", "--text", "x", "--json"], ["count", "-h"], ["--version"]])
+def test_output_that_cannot_be_written_is_an_error(environment: dict[str, str], arguments: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.stderr == "Error: The output cannot be written (No space left on device).\n"
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes standard output by the shell")
+def test_a_closed_output_is_an_error(environment: dict[str, str]) -> None:
+    command = ["sh", "-c", '"$@" >&-', "sh", *COMMAND, "count", "--text", "x"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == "Error: The output cannot be written (standard output is closed).\n"
+    assert done.returncode == 1
 
 
 def test_an_interrupt_exits_with_130(environment: dict[str, str]) -> None:

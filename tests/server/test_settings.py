@@ -115,6 +115,10 @@ def test_limits_are_turned_into_the_engines_units(tmp_path: Path) -> None:
         ),
         ('[[limits]]\nsubject = "global"\nwindow = "day"\nlimit = 2.5', "Setting limits[0].limit: expected an integer"),
         ('[[limits]]\nsubject = "global"\nwindow = "day"\nlimit = "2"', "Setting limits[0].limit: expected an integer"),
+        ('[limits]\nsubject = "global"', "Setting limits: expected a list of tables ([[limits]])."),
+        ("limits = [3]", "Setting limits[0]: expected a table."),
+        ("roots = 3", "Setting roots: expected a list."),
+        ("aliases = 3", "Setting aliases: expected a table."),
         ("user =", "The configuration file"),
     ],
 )
@@ -130,8 +134,33 @@ def test_json_of_the_environment_must_be_json(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TOKENWARD_LIMITS", "no-json-but-secret")
     with pytest.raises(ConfigurationError, match="lists and tables are written as JSON") as caught:
         load_settings()
-    assert "limits" in str(caught.value)
+    assert str(caught.value).startswith("TOKENWARD_LIMITS is not JSON")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["{}", "3", '"global"'])
+def test_limits_of_the_environment_are_a_list(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("TOKENWARD_LIMITS", text)
+    with pytest.raises(ConfigurationError, match=r"^Setting limits: expected a list of tables \(\[\[limits\]\]\)\.$"):
+        load_settings()
+
+
+def test_what_is_nested_too_deeply_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match=r"settings.toml cannot be read: it is nested too deeply\.$"):
+        load_settings(written(tmp_path, "a = " + "[" * 20_000))
+    monkeypatch.setenv("TOKENWARD_ALIASES", "[" * 20_000)
+    with pytest.raises(ConfigurationError, match=r"^TOKENWARD_ALIASES is not JSON"):
+        load_settings()
+
+
+def test_a_home_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = Path.home()
+    assert load_settings(written(tmp_path, 'roots = ["~/work", "/x"]')).roots == (home / "work", Path("/x"))
+    monkeypatch.setenv("TOKENWARD_ROOTS", os.pathsep.join(("~", "a~")))
+    assert load_settings().roots == (home, Path("a~"))
+    monkeypatch.setenv("TOKENWARD_ROOTS", "~nobody-of-that-name/x")
+    with pytest.raises(ConfigurationError, match=r"^Setting roots\[0\]: the home folder that .* is not known\.$"):
+        load_settings()
 
 
 def test_a_missing_file_is_an_error_only_when_named(tmp_path: Path) -> None:
