@@ -81,21 +81,21 @@ def read_message(line: bytes | None) -> JSONRPCMessage:
 def _read_again(line: bytes) -> JSONRPCMessage:
     """As :func:`read_message`, mending texts that are not Unicode."""
     text = line.decode("utf-8", "replace")
+    content: JsonValue = None
     try:
-        content: JsonValue = json.loads(text)
-    except json.JSONDecodeError:
-        raise UnreadableLine(PARSE_ERROR, "Parse error: the line is not JSON") from None
-    except (ValueError, RecursionError):
-        known_id = _id_of(text)
-        problem = "a number has too many digits, or values are nested too deep"
-        raise UnreadableLine(PARSE_ERROR if known_id is None else INVALID_PARAMS, problem, known_id) from None
-    try:
+        content = json.loads(text)
         # As an object: JSON that pydantic reads itself may not be nested as deep as a tool's schema can be.
         return jsonrpc_message_adapter.validate_python(_unicode(content), by_name=False)
+    except json.JSONDecodeError:
+        raise UnreadableLine(PARSE_ERROR, "Parse error: the line is not JSON") from None
     except ValidationError:
         known = content.get("id") if isinstance(content, dict) else None
         request_id = known if isinstance(known, str | int) and not isinstance(known, bool) else None
         raise UnreadableLine(INVALID_REQUEST, "Invalid request: not a JSON-RPC 2.0 message", request_id) from None
+    except (ValueError, RecursionError):
+        known_id = _id_of(text)
+        problem = "a number has too many digits, or values are nested too deep"
+        raise UnreadableLine(PARSE_ERROR if known_id is None else INVALID_PARAMS, problem, known_id) from None
 
 
 _ID = re.compile(r'"id"\s*:\s*(\d{1,18}|"[^"\\]{1,200}")\s*[,}]')
