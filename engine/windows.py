@@ -96,9 +96,11 @@ class Span:
         width, buckets = _ROLLING[self.window]
         return (bucket + buckets + 1) * width
 
-    def since_us(self, now_us: int) -> int:
-        """The start of the oldest bucket that counts now."""
+    def counted_us(self, now_us: int) -> tuple[tuple[int, int], ...]:
+        """The stretches of time whose buckets count now, start included and end not; a calendar period is one."""
         if self.mode == "calendar":
-            return self.period(now_us)[0]
+            start, end = self.period(now_us)
+            return (start, end), (end, self.period(end)[1])
         width, buckets = _ROLLING[self.window]
-        return (now_us // width - buckets) * width
+        current = now_us // width
+        return (((current - buckets) * width, (current + buckets + 1) * width),)

@@ -179,11 +179,15 @@ class Settings(BaseSettings):
         sqlite_path(self.store)
         check_name("user", self.user)
         time_zone(self.timezone)
+        named: set[tuple[str, str, str]] = set()
         for index, one in enumerate(self.limits):
             try:
-                one.token_limit(self.timezone)
+                limit = one.token_limit(self.timezone)
             except InvalidInput as error:
                 raise InvalidInput(f"limits[{index}].{error.field}", str(error).partition(": ")[2]) from None
+            if (limit.subject, limit.metric, limit.window) in named:
+                raise InvalidInput(f"limits[{index}]", f"sets {limit.label} a second time; keep one of them.")
+            named.add((limit.subject, limit.metric, limit.window))
         return self
 
     @classmethod

@@ -71,12 +71,18 @@ class _Link:
         self._read = read
         self._write = write
         self._reading = anyio.CancelScope()
+        self._finishing = anyio.CancelScope()
         self._open_calls: set[str | int] = set()
         self._answered = anyio.Event()
 
     def stop(self) -> None:
-        """Let the server end as if the client had left: an end of input lets it close what it has opened."""
+        """Let the server end as if the client had left, but soon: what is nearly done is still answered."""
         self._reading.cancel()
+        self._end_calls_within(_WRITES_END_SECONDS)
+
+    def _end_calls_within(self, seconds: float) -> None:
+        end = asyncio.get_running_loop().time() + seconds
+        self._finishing.deadline = min(self._finishing.deadline, end)
 
     async def read_all(self, to_server: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         async with to_server:
@@ -84,10 +90,11 @@ class _Link:
                 async for line in read_lines(self._read):
                     if line is None or line.strip():
                         await self._receive(line, to_server)
-                with anyio.move_on_after(_CALLS_END_SECONDS):
-                    while self._open_calls:
-                        self._answered = anyio.Event()
-                        await self._answered.wait()
+            self._end_calls_within(_CALLS_END_SECONDS)
+            with self._finishing:
+                while self._open_calls:
+                    self._answered = anyio.Event()
+                    await self._answered.wait()
 
     async def _receive(self, line: bytes | None, to_server: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
         try:

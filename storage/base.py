@@ -117,8 +117,10 @@ class Transaction(Protocol):
         """Write states back."""
         ...
 
-    async def usage_since(self, subject: str, since_us: int, width_us: int) -> list[tuple[int, Amounts]]:
-        """A subject's settled usage by ``admitted_us // width_us``, from ``since_us`` on."""
+    async def usage_between(
+        self, subject: str, since_us: int, until_us: int, width_us: int
+    ) -> list[tuple[int, Amounts]]:
+        """A subject's settled usage of a stretch of time, its end outside, by ``admitted // width_us``."""
         ...
 
     async def holds(self, subject: str) -> list[Reservation]:

@@ -24,7 +24,7 @@ from tokenward.storage.base import (
 )
 
 _WHOLE_SPAN_US = 2**62
-"""A width that puts everything from a calendar period's start on into one sum."""
+"""A width that puts a whole calendar period into one sum."""
 
 
 @dataclass(slots=True)
@@ -43,12 +43,12 @@ class _Accounts:
 async def _rebuild(tx: Transaction, subject: str, limit: TokenLimit, now_us: int) -> State:
     """The counter that ``limit`` reads, from the events and the pending holds."""
     span = limit.span
-    since_us = span.since_us(now_us)
     width_us = _WHOLE_SPAN_US if limit.mode == "calendar" else span.leaves_us(1) - span.leaves_us(0)
     state: State = {}
-    for index, amounts in await tx.usage_since(subject, since_us, width_us):
-        at_us = since_us if limit.mode == "calendar" else index * width_us
-        state = quota.add(state, [limit], at_us, now_us, settled=amounts)
+    for since_us, until_us in span.counted_us(now_us):
+        for index, amounts in await tx.usage_between(subject, since_us, until_us, width_us):
+            at_us = since_us if limit.mode == "calendar" else index * width_us
+            state = quota.add(state, [limit], at_us, now_us, settled=amounts)
     for hold in await tx.holds(subject):
         state = quota.add(state, [limit], hold.admitted_us, now_us, held=hold.amounts)
     return state or {limit.counter: {}}

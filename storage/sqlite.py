@@ -8,9 +8,11 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 import aiosqlite
 import anyio
@@ -88,8 +90,7 @@ class SqliteStore:
         self._clock = clock
         self._new_id = new_id
         self._busy_seconds = busy_seconds
-        # asyncio's, because the task that ends a transaction is not the one that asked for it.
-        self._lock = asyncio.Lock()
+        self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._open: aiosqlite.Connection | None = None
         self._identity: tuple[int, int] | None = None
@@ -123,10 +124,19 @@ class SqliteStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with anyio.CancelScope(shield=True):
-            if self._tasks:
-                await asyncio.wait(self._tasks)
+            loop = asyncio.get_running_loop()
+            if open_tasks := [task for task in self._tasks if task.get_loop() is loop]:
+                await asyncio.wait(open_tasks)
             connection, self._open = self._connection, None
             await connection.close()
+
+    @property
+    def _lock(self) -> asyncio.Lock:
+        """The running loop's: a library's user may call from one loop after the other.
+
+        It is asyncio's, because the task that ends a transaction is not the one that asked for it.
+        """
+        return self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     @property
     def _connection(self) -> aiosqlite.Connection:
@@ -145,14 +155,15 @@ class SqliteStore:
         It runs in a task of its own: a caller that is cancelled, in whatever way, leaves the transaction whole, and
         the next one waits for its end.
         """
-        await self._lock.acquire()
+        lock = self._lock
+        await lock.acquire()
         task = asyncio.create_task(self._transaction(work))
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(partial(self._ended, lock))
         return await asyncio.shield(task)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._lock.release()
+    def _ended(self, lock: asyncio.Lock, task: asyncio.Task[Any]) -> None:
+        lock.release()
         self._tasks.discard(task)
         # A caller that was cancelled asks for no outcome; what went wrong is then nobody's.
         if not task.cancelled():
@@ -162,14 +173,13 @@ class SqliteStore:
         with _as_unavailable():
             connection = self._connection
             self._refuse_if_moved()
-            await connection.execute("BEGIN IMMEDIATE")
             try:
+                await connection.execute("BEGIN IMMEDIATE")
                 outcome = await work(SqliteTransaction(connection), self._clock())
                 await connection.execute("COMMIT")
             except BaseException:
-                # A full disk has already rolled back; a second ROLLBACK would be an error of its own.
-                if connection.in_transaction:
-                    await connection.execute("ROLLBACK")
+                # Behind whatever the connection's thread is still doing, and only if that left a transaction open.
+                await connection.rollback()
                 raise
             return outcome
 

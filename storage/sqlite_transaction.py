@@ -83,15 +83,17 @@ class SqliteTransaction:
         else:
             await self._connection.execute("DELETE FROM quota_state WHERE subject = ?", (subject,))
 
-    async def usage_since(self, subject: str, since_us: int, width_us: int) -> list[tuple[int, Amounts]]:
-        """A subject's settled usage by ``admitted_us // width_us``."""
+    async def usage_between(
+        self, subject: str, since_us: int, until_us: int, width_us: int
+    ) -> list[tuple[int, Amounts]]:
+        """A subject's settled usage of a stretch of time, by ``admitted // width_us``."""
         condition, values = _where(subject)
         query = f"""
             SELECT admitted / ?, sum(tokens_used),
                 coalesce(sum(cost_nano / 1000000000), 0), coalesce(sum(cost_nano % 1000000000), 0), count(*)
-            FROM token_usage WHERE admitted >= ? AND {condition} GROUP BY 1
+            FROM token_usage WHERE admitted >= ? AND admitted < ? AND {condition} GROUP BY 1
         """  # noqa: S608 - the condition is ours
-        rows = await self._rows(query, (width_us, since_us, *values))
+        rows = await self._rows(query, (width_us, since_us, until_us, *values))
         return [
             (index, Amounts(tokens, dollars * NANO_PER_USD + nano, requests))
             for index, tokens, dollars, nano, requests in rows

@@ -10,6 +10,9 @@ from tokenward.engine.errors import InvalidInput, TokenwardError, nearest, shown
 from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.tools.definition import Parameter, Tool
 
+MAX_DEPTH = 200
+"""Deepest nesting of an argument; the protocol's writer ends at about 250, with the answer around it."""
+
 _NOUNS = {
     "string": "a string",
     "integer": "an integer",
@@ -34,7 +37,26 @@ def check_arguments(tool: Tool, given: Mapping[str, JsonValue]) -> dict[str, Jso
     if missing:
         needed = ", ".join(f"{name!r} ({_accepted(tool.parameters[name].schema)})" for name in missing)
         raise TokenwardError(f"Missing argument{'s' if len(missing) > 1 else ''}: {needed}.")
+    for name, value in present.items():
+        if _deeper_than(MAX_DEPTH, value):
+            raise InvalidInput(name, f"is nested deeper than {MAX_DEPTH} levels; give a flatter value.")
     return {name: _checked(name, tool.parameters[name], value) for name, value in present.items()}
+
+
+def _deeper_than(levels: int, value: JsonValue) -> bool:
+    """Whether lists and objects stand inside each other more than ``levels`` times. Level by level: no recursion."""
+    level: list[JsonValue] = [value]
+    for _ in range(levels):
+        inner: list[JsonValue] = []
+        for one in level:
+            if isinstance(one, list):
+                inner += one
+            elif isinstance(one, dict):
+                inner += one.values()
+        level = [one for one in inner if isinstance(one, list | dict)]
+        if not level:
+            return False
+    return True
 
 
 def _refuse_unknown(tool: Tool, given: Mapping[str, JsonValue]) -> None:

@@ -13,7 +13,7 @@ _MIN_REPEATED = 40  # shorter paragraphs ("Yes.", a heading) repeat with a purpo
 _SQUEEZE: Final = re.compile(
     rf"""
       (?P<keep>{INLINE})
-    | (?P<trailing>(?<![ \t])[ \t]++(?=\n|\Z))
+    | (?P<trailing>(?<![ \t])(?:[ \t]++(?=\n[ \t]*+\n|\n?\Z)|[ \t](?=\n)))    # two before a line: Markdown's break
     | (?P<spaces>(?<=\S)[ \t]{{2,}}+(?=\S))
     | (?P<blank>\n(?:[ \t]*+\n){{2,}})
     | (?P<dots>(?<=\w)\.{{4,}}+(?=\s|\Z))

@@ -207,7 +207,8 @@ def everything_but_text(messages: list[JsonObject], format_: Format) -> list[tup
     ("text", "expected"),
     [
         ("Two  spaces   and\ttabs.", "Two spaces and\ttabs."),
-        ("End of line.   \nNext.  ", "End of line.\nNext."),
+        ("End of line. \nNext.  ", "End of line.\nNext."),
+        ("A break.  \nNext. \n\nLast.  \n", "A break.  \nNext.\n\nLast."),
         ("One.\n\n\n\nTwo.", "One.\n\nTwo."),
         ("Stop!!!! Really??? Well......", "Stop! Really? Well..."),
         ("An ellipsis... stays.", "An ellipsis... stays."),

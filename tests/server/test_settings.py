@@ -195,3 +195,9 @@ def test_the_representation_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(store="memory://").model_copy(update={"store": "postgresql://me:secret@host/db"})
     assert "secret" not in repr(settings)
     assert repr(settings).startswith("Settings(store='postgresql://me:***@host/db', user=")
+
+
+def test_a_limit_set_twice_is_refused(tmp_path: Path) -> None:
+    one = '[[limits]]\nsubject = "global"\nmetric = "tokens"\nwindow = "day"\nlimit = 5\n'
+    with pytest.raises(ConfigurationError, match=r"limits\[1\]: sets global, tokens per day a second time"):
+        load_settings(written(tmp_path, one + one))

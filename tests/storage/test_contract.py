@@ -9,6 +9,7 @@ from tokenward.engine.errors import InvalidInput, UnknownReservation
 from tokenward.engine.quota import Amounts, Policy, Subjects, TokenLimit
 from tokenward.engine.types import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from tokenward.engine.usage import TokenUsage, UsageQuery
+from tokenward.engine.windows import Mode, Window
 from tokenward.storage.base import Record, Reserve, UsageStore
 from tokenward.storage.sqlite_transaction import KEEP_ANSWERS_US
 
@@ -284,6 +285,18 @@ async def test_a_clock_that_jumped_and_came_back_forgets_nothing(store: UsageSto
     await store.record(used(0))
     clock.advance(-2 * 86_400)
     assert not (await store.reserve(hold(1))).decision.allowed
+
+
+@pytest.mark.parametrize(("window", "mode"), [("day", "rolling"), ("day", "calendar"), ("month", "calendar")])
+async def test_a_clock_that_was_wrong_by_years_locks_nobody_out(
+    store: UsageStore, clock: FakeClock, window: Window, mode: Mode
+) -> None:
+    await store.set_limit(TokenLimit("user:alice", "tokens", window, 100, mode))
+    clock.advance(4 * 365 * 86_400)
+    await store.record(used(90))
+    clock.advance(-4 * 365 * 86_400)
+    assert (await store.reserve(hold(50))).decision.allowed
+    assert await taken(store) == (0, 50)
 
 
 async def test_an_event_ahead_of_the_clock_counts_now(store: UsageStore, clock: FakeClock) -> None:

@@ -108,6 +108,37 @@ async def test_a_caller_cancelled_while_it_waits_blocks_nobody(path: Path) -> No
             other.execute("ROLLBACK")
 
 
+def test_a_shutdown_that_cancels_every_task_leaves_the_store_whole(path: Path) -> None:
+    async def shut_down_at(steps: int, store: SqliteStore) -> None:
+        asking = asyncio.create_task(store.record(replace(RECORD, key=f"k{steps}")))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+        await store.record(replace(RECORD, key=f"next{steps}"))
+
+    async def main() -> None:
+        async with SqliteStore(path) as store:
+            for steps in range(12):
+                await shut_down_at(steps, store)
+
+    asyncio.run(main())
+
+
+def test_one_event_loop_after_the_other_may_use_a_store(path: Path) -> None:
+    store = SqliteStore(path)
+
+    async def record_some(first: int) -> int:
+        await asyncio.gather(*(store.record(replace(RECORD, key=f"k{first + one}")) for one in range(5)))
+        return len(await store.events(0, 2**62))
+
+    asyncio.run(store.__aenter__())
+    assert [asyncio.run(record_some(first)) for first in (0, 5)] == [5, 10]
+    asyncio.run(store.__aexit__(None, None, None))
+
+
 async def test_a_file_that_was_deleted_takes_no_more_records(path: Path) -> None:
     async with SqliteStore(path) as store:
         await store.record(RECORD)

@@ -6,7 +6,7 @@ import pytest
 
 from tokenward.engine.errors import InvalidInput, TokenwardError
 from tokenward.engine.types import JsonObject, JsonValue
-from tokenward.tools.arguments import check_arguments
+from tokenward.tools.arguments import MAX_DEPTH, check_arguments
 from tokenward.tools.definition import ANYTHING, Advertised, Result, Tool, ToolContext
 
 
@@ -130,3 +130,15 @@ def test_several_missing_arguments_are_all_named() -> None:
     tool = Tool(run=needs, description="", result=Nothing, read_only=True, idempotent=True)
     with pytest.raises(TokenwardError, match=r"^Missing arguments: 'a' \(a string\), 'b' \(a list of objects\)\.$"):
         check_arguments(tool, {})
+
+
+@pytest.mark.parametrize(("levels", "accepted"), [(MAX_DEPTH, True), (MAX_DEPTH + 1, False), (100_000, False)])
+def test_values_are_nested_so_deep_and_no_deeper(levels: int, accepted: bool) -> None:
+    value: JsonValue = {}
+    for _ in range(levels - 1):
+        value = {"a": value}
+    if accepted:
+        assert check_arguments(TOOL, {"text": "", "thing": value})["thing"] == value
+    else:
+        with pytest.raises(InvalidInput, match="thing: is nested deeper than 200 levels"):
+            check_arguments(TOOL, {"text": "", "thing": value})
