@@ -9,9 +9,7 @@
     │   └── AmbiguousFormat       a message list whose parts are written for different providers
     ├── UnknownPrice              no price is known for a model (never priced at 0)
     ├── ConfigurationError        a setting that cannot be used
-    ├── MissingExtra              an optional part that is not installed
     ├── CorruptData               a data file of the package is not what was shipped
-    ├── QuotaExceeded             raised by library helpers that refuse instead of answering
     └── StoreError                the ledger
         ├── StoreUnavailable      cannot be reached or written right now
         ├── SchemaTooNew          written by a newer tokenward
@@ -118,22 +116,11 @@ class ConfigurationError(TokenwardError):
     """A setting that cannot be used: which one, why, and what is accepted."""
 
 
-class MissingExtra(TokenwardError):  # noqa: N818
-    """An optional part that is not installed."""
-
-    def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} is not installed. Install it with: pip install 'tokenward[{extra}]'")
-
-
 class CorruptData(TokenwardError):  # noqa: N818
     """A data file of the package is not the one that was shipped."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"The package's data file {name!r} is damaged (its SHA-256 differs). Reinstall tokenward.")
-
-
-class QuotaExceeded(TokenwardError):  # noqa: N818
-    """A limit refuses the work; raised only by helpers that cannot answer with a decision."""
 
 
 class StoreError(TokenwardError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from tokenward.engine.errors import InvalidInput, QuotaExceeded, TokenwardError, shown
+from tokenward.engine.errors import InvalidInput, TokenwardError, shown
 from tokenward.engine.types import JsonObject, JsonValue
 
 if TYPE_CHECKING:
@@ -88,18 +88,10 @@ class WrongValue(Refused):
     exit_code = 2
 
 
-class OverQuota(Refused):
-    """A limit refuses the work."""
-
-    exit_code = 3
-
-
 def refusal(error: TokenwardError) -> Refused:
     """An error of ours as the command line shows it."""
     message = plain(str(error))
-    if isinstance(error, InvalidInput):
-        return WrongValue(message)
-    return OverQuota(message) if isinstance(error, QuotaExceeded) else Refused(message)
+    return WrongValue(message) if isinstance(error, InvalidInput) else Refused(message)
 
 
 # Printing -----------------------------------------------------------------------------------------------------------

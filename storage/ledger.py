@@ -6,6 +6,7 @@ differ only in the :class:`~tokenward.storage.base.Transaction` they hand in.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tokenward.engine import quota
 from tokenward.engine.errors import InvalidInput, UnknownReservation
@@ -104,6 +105,10 @@ async def expire(tx: Transaction, now_us: int) -> int:
 async def status(tx: Transaction, subjects: Subjects, now_us: int) -> tuple[quota.LimitStatus, ...]:
     """How the limits of the subjects stand."""
     await expire(tx, now_us)
+    return await _standing(tx, subjects, now_us)
+
+
+async def _standing(tx: Transaction, subjects: Subjects, now_us: int) -> tuple[quota.LimitStatus, ...]:
     accounts = await _load(tx, subjects, now_us)
     return quota.status(accounts.bindings, accounts.states, now_us)
 
@@ -123,7 +128,7 @@ async def _held_before(tx: Transaction, request: Reserve, now_us: int) -> Reserv
     ended = await tx.answer("ended", reservation_id)
     if hold is None and (ended is None or ended["ended"] != "settled"):
         return None
-    statuses = await status(tx, request.subjects, now_us)
+    statuses = await _standing(tx, request.subjects, now_us)
     expires_us = previous["expires_us"] if hold is None else hold.expires_us
     return ReserveOutcome(
         quota.Decision(True, statuses, warnings=quota.warnings_of(statuses)),
@@ -140,18 +145,20 @@ async def reserve(
     if before := await _held_before(tx, request, now_us):
         return before
     accounts = await _load(tx, request.subjects, now_us)
-    decision = quota.decide(
-        accounts.bindings, accounts.states, request.amounts, now_us, priority=request.priority, policy=policy
+    decide = partial(
+        quota.decide,
+        accounts.bindings,
+        accounts.states,
+        request.amounts,
+        now_us,
+        priority=request.priority,
+        policy=policy,
     )
+    decision = decide()
     if not decision.allowed:
-        decision = quota.decide(
-            accounts.bindings,
-            accounts.states,
-            request.amounts,
-            now_us,
-            priority=request.priority,
-            policy=policy,
-            holds={subject: [_held(one) for one in await tx.holds(subject)] for subject in accounts.states},
+        # Only a refusal needs to know the holds: when their time is over, it may fit.
+        decision = decide(
+            holds={subject: [_held(one) for one in await tx.holds(subject)] for subject in accounts.states}
         )
     if request.ttl_us is None or not decision.allowed:
         return ReserveOutcome(decision)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from tokenward.engine.errors import QuotaExceeded, StoreUnavailable
+from tokenward.engine.errors import InvalidInput, StoreUnavailable
 from tokenward.server import cli_doctor, render
 from tokenward.server.cli import cli
 from tokenward.server.cli_session import Session, refusal
@@ -229,7 +229,7 @@ def test_other_errors_exit_with_1(run: Run) -> None:
 
 
 def test_errors_become_exit_codes() -> None:
-    assert refusal(QuotaExceeded("no")).exit_code == 3
+    assert refusal(InvalidInput("field", "no")).exit_code == 2
     assert refusal(StoreUnavailable("no")).exit_code == 1
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FakeClock
-from tokenward.engine.errors import SchemaTooNew, StoreUnavailable
+from tokenward.engine.errors import ConfigurationError, SchemaTooNew, StoreUnavailable
 from tokenward.engine.quota import Amounts, Subjects, TokenLimit
 from tokenward.engine.types import SECOND_US
 from tokenward.engine.usage import TokenUsage
@@ -205,6 +205,12 @@ async def test_the_folder_and_its_files_are_the_users_own(tmp_path: Path) -> Non
 )
 def test_urls(url: str, path: Path | None) -> None:
     assert sqlite_path(url) == path
+
+
+def test_a_url_with_parameters_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="takes no parameters"):
+        sqlite_path("sqlite:///x.db?mode=ro")
+    assert sqlite_path("sqlite:///x%3F.db") == Path("x?.db")
 
 
 def test_the_default_is_in_the_users_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

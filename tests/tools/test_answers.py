@@ -266,6 +266,24 @@ async def test_messages_are_compressed(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("tool", "arguments", "message"),
     [
+        ("count_tokens", {"texts": [], "model": "gpt-4o"}, "texts: the list is empty"),
+        (
+            "estimate_cost",
+            {"model": "gpt-4o", "text": "x", "compare": ["nope"]},
+            "compare: no price is known for 'nope'",
+        ),
+        ("estimate_cost", {"model": "gpt-4o", "text": "x", "compare": ["gpt-4"] * 21}, "compare: names 21 models"),
+        ("estimate_cost", {"model": "gpt-4o", "text": "x", "max_output_tokens": -5}, "max_output_tokens: give"),
+        ("estimate_cost", {"model": "gpt-4o", "text": "x", "reasoning_tokens": 5}, "reasoning_tokens: goes with"),
+        ("estimate_cost", {"model": "gpt-4", "input_tokens": 1, "tier": "flex"}, "tier: no price is known"),
+        ("estimate_cost", {"model": "gpt-4o", "input_tokens": 1, "at": "1969-01-01"}, "at: there were no prices"),
+        (
+            "record_usage",
+            {"model": "gpt-4o", "input_tokens": 1, "output_tokens": 1, "reservation_id": ""},
+            "reservation_id: '' is not a name",
+        ),
+        ("check_quota", {"tokens": 1, "reserve": True, "ttl_seconds": 10**18}, "ttl_seconds: "),
+        ("check_quota", {"tokens": 10**12}, "tokens: give an integer"),
         ("count_tokens", {"text": "x"}, "Missing argument: 'model' (a string)."),
         ("count_tokens", {"text": "x", "modle": "gpt-4o"}, "Unknown argument 'modle'. Did you mean 'model'?"),
         ("count_tokens", {"model": "gpt-4o"}, "text: give exactly one of text, texts or paths."),
