@@ -12,7 +12,9 @@
     ├── CorruptData               a data file of the package is not what was shipped
     └── StoreError                the ledger
         ├── StoreUnavailable      cannot be reached or written right now
+        │   └── StoreOverloaded   has too much waiting already
         ├── SchemaTooNew          written by a newer tokenward
+        ├── UnknownBudget         no such budget is open
         └── UnknownReservation    no such hold was ever given
 
 An error takes facts and writes its own message: what happened, with which value, what to do next. Messages never
@@ -52,6 +54,7 @@ class InvalidInput(TokenwardError):  # noqa: N818 - named for what it is, as in 
 
     def __init__(self, field: str, problem: str) -> None:
         self.field = field
+        self.problem = problem
         super().__init__(f"{field}: {problem}")
 
 
@@ -128,7 +131,26 @@ class StoreError(TokenwardError):
 
 
 class StoreUnavailable(StoreError):  # noqa: N818
-    """The store cannot be reached or written right now; nothing was changed."""
+    """The store cannot be reached or written right now; nothing was acknowledged.
+
+    Args:
+        message: What is wrong and what to do.
+        lasting: Waiting does not help.
+    """
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        self.lasting = lasting
+        super().__init__(message)
+
+
+class StoreOverloaded(StoreUnavailable):
+    """More operations are waiting than the store accepts; this one was not done."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(
+            f"The ledger is overloaded: {waiting} operations are waiting. Nothing was done; try again in a moment.",
+            lasting=True,
+        )
 
 
 class SchemaTooNew(StoreError):  # noqa: N818
@@ -138,6 +160,13 @@ class SchemaTooNew(StoreError):  # noqa: N818
         super().__init__(
             f"The store has schema version {found}; this tokenward supports up to {supported}. Upgrade tokenward."
         )
+
+
+class UnknownBudget(StoreError):  # noqa: N818
+    """No such budget is open."""
+
+    def __init__(self, session: str) -> None:
+        super().__init__(f"session: {shown(session)} has no open budget. Open one first, or leave it out.")
 
 
 class UnknownReservation(StoreError):  # noqa: N818

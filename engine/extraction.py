@@ -5,14 +5,14 @@ reports thoughts beside the candidates, xAI reports reasoning beside the complet
 ``genai-prices``; which provider's they are is told by the response's own shape.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenward.engine.catalog import Catalog
-from tokenward.engine.errors import InvalidInput
+from tokenward.engine.errors import InvalidInput, shown
 from tokenward.engine.types import JsonObject, JsonValue
-from tokenward.engine.usage import TokenUsage
+from tokenward.engine.usage import Tier, TokenUsage
 
 if TYPE_CHECKING:
     from genai_prices.types import Usage
@@ -24,6 +24,46 @@ _ANTHROPIC_FIELDS = ("cache_creation_input_tokens", "cache_read_input_tokens", "
 _GEMINI_FIELDS = ("promptTokenCount", "candidatesTokenCount", "totalTokenCount")
 
 
+_TIER_KEYS = ("service_tier", "serviceTier", "trafficType")
+"""Where a response, or the usage in it, says how it was served: OpenAI's, Groq's and Anthropic's ``service_tier``,
+Gemini's and Bedrock's ``serviceTier``, Vertex AI's ``trafficType``."""
+
+_TIERS: dict[str, Tier] = {
+    "standard": "standard",
+    "default": "standard",
+    "auto": "standard",
+    "on_demand": "standard",
+    "traffic_type_unspecified": "standard",
+    # Capacity that is paid for in advance: the listed price is what its tokens are worth.
+    "scale": "standard",
+    "reserved": "standard",
+    "provisioned_throughput": "standard",
+    "batch": "batch",
+    "flex": "flex",
+    "on_demand_flex": "flex",
+    "priority": "priority",
+    "fast": "priority",
+    "on_demand_priority": "priority",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractedUsage:
+    """What a response says.
+
+    Attributes:
+        model: The model's name; ``None`` if neither the caller nor the response says it.
+        usage: Whole input and whole output.
+        tier: How it was served; standard where it does not say.
+        warnings: What it says and nobody here understands.
+    """
+
+    model: str | None
+    usage: TokenUsage
+    tier: Tier = "standard"
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """Whose usage object it is: the provider and flavour of the extractor, and the key it expects it under."""
@@ -33,8 +73,8 @@ class _Shape:
     root: str = "usage"
 
 
-def extract_usage(response: JsonObject, model: str | None, catalog: Catalog) -> tuple[str | None, TokenUsage]:
-    """The model and the tokens that a response reports.
+def extract_usage(response: JsonObject, model: str | None, catalog: Catalog) -> ExtractedUsage:
+    """The model, the tokens and the service tier that a response reports.
 
     Args:
         response: A provider's raw response (OpenAI Chat Completions or Responses, Anthropic Messages, Gemini, Bedrock
@@ -43,7 +83,7 @@ def extract_usage(response: JsonObject, model: str | None, catalog: Catalog) -> 
         catalog: Tells a model's provider, where the shape alone does not.
 
     Returns:
-        The model's name, or ``None`` if neither side says, and the usage with whole input and whole output.
+        What the response says, in one convention.
 
     Raises:
         InvalidInput: No known usage object, or numbers in it that cannot be.
@@ -53,7 +93,38 @@ def extract_usage(response: JsonObject, model: str | None, catalog: Catalog) -> 
     name = model or (stated if isinstance(stated, str) and stated else None)
     shape = _shape(usage, name, catalog)
     extracted = _extracted(usage, shape)
-    return name, _normalised(lambda key: _count(extracted, key))
+    tier, warnings = _tier(_served(holder, usage))
+    return ExtractedUsage(name, _normalised(lambda key: _count(extracted, key)), tier, warnings)
+
+
+def _served(holder: JsonObject, usage: JsonObject) -> Iterator[str]:
+    """How a response says it was served, in its own words."""
+    for place in (holder, usage):
+        for key in _TIER_KEYS:
+            said = place.get(key)
+            word = said.get("type") if isinstance(said, dict) else said
+            if word is not None:
+                yield str(word).lower()
+    # Anthropic's fast mode: no tier, and dearer than any.
+    speed = usage.get("speed")
+    if speed not in (None, "standard"):
+        yield f"speed {speed}"
+
+
+def _tier(words: Iterable[str]) -> tuple[Tier, tuple[str, ...]]:
+    """The tier that bills the response, and a warning for each way of serving that has no price here."""
+    tier: Tier = "standard"
+    unknown: list[str] = []
+    for word in words:
+        stated = _TIERS.get(word)
+        if stated is None:
+            unknown.append(word)
+        elif stated != "standard":
+            tier = stated
+    return tier, tuple(
+        f"The response was served as {shown(word)}, which has no price here; it is priced as {tier}."
+        for word in unknown
+    )
 
 
 def _usage_object(response: JsonObject) -> tuple[JsonObject, JsonObject]:

@@ -13,17 +13,17 @@ from decimal import Decimal
 from functools import cache, lru_cache
 from importlib.metadata import version
 from itertools import product
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from tokenward.engine.catalog import Catalog, ModelInfo
 from tokenward.engine.datafiles import list_at, object_at, read_json, text_at
 from tokenward.engine.errors import InvalidInput, UnknownPrice
+from tokenward.engine.usage import Tier
 
 if TYPE_CHECKING:
     from genai_prices.types import ModelInfo as PricedModel
     from genai_prices.types import ModelPrice, Provider, TieredPrices
 
-Tier: TypeAlias = Literal["standard", "batch", "flex", "priority"]
 
 _FOUND_NAMES = 1024
 _BEDROCK = re.compile(

@@ -18,9 +18,9 @@ from typing import get_args
 from tokenward.engine.catalog import Catalog
 from tokenward.engine.errors import InvalidInput, UnknownPrice, nearest, shown
 from tokenward.engine.money import decimal_text, nano, usd
-from tokenward.engine.price_book import PriceBook, Rates, Tier, price_source
+from tokenward.engine.price_book import PriceBook, Rates, price_source
 from tokenward.engine.types import Clock, system_clock
-from tokenward.engine.usage import TokenUsage
+from tokenward.engine.usage import Tier, TokenUsage
 
 __all__ = ["Cost", "CostCalculator", "Tier", "nano", "usd"]
 

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable
+from secrets import token_hex
 from typing import TypeAlias
-from uuid import uuid4
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = dict[str, JsonValue]
@@ -28,5 +28,5 @@ def system_clock() -> int:
 
 
 def random_id() -> str:
-    """A random identifier of 32 hexadecimal digits."""
-    return uuid4().hex
+    """An identifier of 32 hexadecimal digits: 12 of time, so that a database keeps new ones together, and 20 random."""
+    return f"{time.time_ns() // 1_000_000:012x}{token_hex(10)}"

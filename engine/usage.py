@@ -10,6 +10,10 @@ MAX_TOKENS = 10**9
 sums over it stay within 64 bits."""
 
 
+Tier: TypeAlias = Literal["standard", "batch", "flex", "priority"]
+"""A service level that providers bill differently."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenUsage:
     """Tokens of one request, by OpenTelemetry's conventions.
@@ -59,7 +63,15 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class UsageEvent:
-    """One line of the ledger. ``cost_nano`` is ``None`` when no price was known: never 0 for unknown."""
+    """One line of the ledger.
+
+    Attributes:
+        timestamp_us: When it happened.
+        admitted_us: When it counts: for a settled hold, when that was given.
+        cost_nano: ``None`` when no price was known: never 0 for unknown.
+        tier: The service level it was billed at; with ``usage``, what it takes to price it again.
+        ancestors: The sessions whose budgets it drew on besides its own, the outermost first.
+    """
 
     event_id: str
     timestamp_us: int
@@ -75,6 +87,8 @@ class UsageEvent:
     priority: str = "normal"
     reservation_id: str = ""
     overage: bool = False
+    tier: Tier = "standard"
+    ancestors: tuple[str, ...] = ()
 
 
 Dimension: TypeAlias = Literal["user", "model", "session", "group", "endpoint", "quarter_hour"]
@@ -105,6 +119,20 @@ class UsageSum:
     reasoning_tokens: int = 0
     cost_nano: int = 0
     unpriced_requests: int = 0
+
+    def plus(self, other: "UsageSum") -> "UsageSum":
+        """Both together, under this one's key."""
+        return UsageSum(
+            self.key,
+            self.requests + other.requests,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+            self.cost_nano + other.cost_nano,
+            self.unpriced_requests + other.unpriced_requests,
+        )
 
     @property
     def total_tokens(self) -> int:

@@ -3,8 +3,8 @@
 A rolling window of *n* buckets counts the current bucket and the *n* before it, so that no span of the window's length
 ever holds more than the limit (the price is an average admission of n/(n+1)). A calendar window is one bucket: the
 day or the month in a time zone. Buckets in the near future count too: they exist only when the clock went backwards,
-and what they hold was admitted a moment ago. Buckets further ahead than one window are ignored, so that a clock that
-was wrong by a year cannot lock anybody out.
+and what they hold was admitted a moment ago. Buckets further ahead than one window do not count before their time, so
+that a clock that was wrong by a year cannot lock anybody out.
 """
 
 from dataclasses import dataclass
@@ -28,6 +28,12 @@ _ROLLING: dict[Window, tuple[int, int]] = {
     "month": (DAY_US, 30),
 }
 """Bucket width in microseconds and the number of buckets in the window; a rolling month is 30 days."""
+
+
+_QUARTER_HOUR_US = 15 * MINUTE_US
+"""Every calendar period of every zone begins at a multiple of this."""
+
+_FOREVER_US = 2**62
 
 
 def _to_us(moment: datetime) -> int:
@@ -81,13 +87,18 @@ class Span:
             return self.period(at_us)[0]
         return at_us // _ROLLING[self.window][0]
 
+    def counted(self, now_us: int) -> tuple[int, int]:
+        """The first and the last bucket inside the window that ends now; every bucket between them counts too."""
+        if self.mode == "calendar":
+            return self.period(now_us)
+        width, buckets = _ROLLING[self.window]
+        current = now_us // width
+        return current - buckets, current + buckets
+
     def counts(self, bucket: int, now_us: int) -> bool:
         """Whether ``bucket`` is inside the window that ends now."""
-        if self.mode == "calendar":
-            start, end = self.period(now_us)
-            return start <= bucket <= end
-        width, buckets = _ROLLING[self.window]
-        return abs(now_us // width - bucket) <= buckets
+        first, last = self.counted(now_us)
+        return first <= bucket <= last
 
     def leaves_us(self, bucket: int) -> int:
         """When ``bucket`` stops counting, in microseconds."""
@@ -96,11 +107,22 @@ class Span:
         width, buckets = _ROLLING[self.window]
         return (bucket + buckets + 1) * width
 
-    def counted_us(self, now_us: int) -> tuple[tuple[int, int], ...]:
-        """The stretches of time whose buckets count now, start included and end not; a calendar period is one."""
+    def stretches_us(self, now_us: int) -> tuple[tuple[int, int, int], ...]:
+        """The time from which a counter is rebuilt: from the window's start on, ahead of now too, without end.
+
+        What lies ahead was admitted under a clock that was wrong, or is wrong now; its time may come.
+
+        Returns:
+            Stretches as start, end (outside) and width: amounts within one width fall into one bucket, that of the
+            width's start or, where the stretch is shorter, of the stretch's.
+        """
+        first, last = self.counted(now_us)
         if self.mode == "calendar":
-            start, end = self.period(now_us)
-            return (start, end), (end, self.period(end)[1])
-        width, buckets = _ROLLING[self.window]
-        current = now_us // width
-        return (((current - buckets) * width, (current + buckets + 1) * width),)
+            following = self.period(last)[1]
+            return (
+                (first, last, _FOREVER_US),
+                (last, following, _FOREVER_US),
+                (following, _FOREVER_US, _QUARTER_HOUR_US),
+            )
+        width, _ = _ROLLING[self.window]
+        return ((first * width, _FOREVER_US, width),)

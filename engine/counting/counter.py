@@ -160,6 +160,10 @@ class TokenCounter:
             warnings=info.warnings,
         )
 
+    def record_call(self, method: Method, seconds: float) -> None:
+        """Note one text that another counter counted for this one's callers, for the metrics."""
+        self._metrics.record(method, seconds)
+
     def get_performance_metrics(self) -> dict[str, int | float]:
         """What this counter has done so far.
 

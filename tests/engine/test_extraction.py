@@ -4,9 +4,9 @@ import pytest
 
 from tokenward.engine.catalog import Catalog
 from tokenward.engine.errors import InvalidInput
-from tokenward.engine.extraction import extract_usage
+from tokenward.engine.extraction import ExtractedUsage, extract_usage
 from tokenward.engine.types import JsonObject
-from tokenward.engine.usage import TokenUsage
+from tokenward.engine.usage import Tier, TokenUsage
 
 OPENAI_CHAT: JsonObject = {
     "prompt_tokens": 2006,
@@ -68,7 +68,7 @@ OF_XAI = TokenUsage(32, 103, reasoning_tokens=94)
 
 
 def usage_of(response: JsonObject, model: str | None = None) -> TokenUsage:
-    return extract_usage(response, model, Catalog())[1]
+    return extract_usage(response, model, Catalog()).usage
 
 
 @pytest.mark.parametrize(
@@ -132,17 +132,27 @@ def test_a_gemini_answer_without_candidates_has_no_output() -> None:
             (None, OF_ANTHROPIC),
             id="anthropic, last event",
         ),
+        pytest.param(
+            {"usageMetadata": GEMINI, "modelVersion": "gemini-2.5-pro", "candidates": [{"finishReason": "STOP"}]},
+            ("gemini-2.5-pro", OF_GEMINI),
+            id="gemini, last chunk",
+        ),
+        pytest.param(
+            {"type": "response.incomplete", "response": {"model": "gpt-5", "usage": OPENAI_RESPONSES}},
+            ("gpt-5", OF_RESPONSES),
+            id="openai responses, cut off",
+        ),
     ],
 )
 def test_stream_events_are_opened(event: JsonObject, expected: tuple[str | None, TokenUsage]) -> None:
-    assert extract_usage(event, None, Catalog()) == expected
+    assert extract_usage(event, None, Catalog()) == ExtractedUsage(*expected)
 
 
 def test_the_callers_model_goes_before_the_responses() -> None:
     response: JsonObject = {"model": "gpt-4o-2024-08-06", "usage": OPENAI_CHAT}
-    assert extract_usage(response, None, Catalog())[0] == "gpt-4o-2024-08-06"
-    assert extract_usage(response, "my-deployment", Catalog())[0] == "my-deployment"
-    assert extract_usage({"model": 7, "usage": OPENAI_CHAT}, None, Catalog())[0] is None
+    assert extract_usage(response, None, Catalog()).model == "gpt-4o-2024-08-06"
+    assert extract_usage(response, "my-deployment", Catalog()).model == "my-deployment"
+    assert extract_usage({"model": 7, "usage": OPENAI_CHAT}, None, Catalog()).model is None
 
 
 def test_anthropic_writes_without_a_keeping_time_are_short_ones() -> None:
@@ -221,5 +231,95 @@ def test_deepseeks_own_name_for_cache_hits_is_known() -> None:
         "prompt_cache_hit_tokens": 60,
         "prompt_cache_miss_tokens": 40,
     }
-    _, extracted = extract_usage({"model": "deepseek-chat", "usage": usage}, None, Catalog())
-    assert extracted == TokenUsage(100, 10, cached_input_tokens=60)
+    assert usage_of({"model": "deepseek-chat", "usage": usage}) == TokenUsage(100, 10, cached_input_tokens=60)
+
+
+def test_chat_completions_tell_cache_reads_from_cache_writes() -> None:
+    usage: JsonObject = {
+        "prompt_tokens": 3000,
+        "completion_tokens": 80,
+        "total_tokens": 3080,
+        "prompt_tokens_details": {"cached_tokens": 1024, "cache_write_tokens": 1500},
+        "completion_tokens_details": {"reasoning_tokens": 64},
+    }
+    expected = TokenUsage(3000, 80, cached_input_tokens=1024, cache_write_tokens=1500, reasoning_tokens=64)
+    assert usage_of(usage) == expected
+
+
+def tier_of(response: JsonObject) -> tuple[Tier, int]:
+    """The tier, and how many warnings came with it."""
+    extracted = extract_usage(response, "any", Catalog())
+    return extracted.tier, len(extracted.warnings)
+
+
+@pytest.mark.parametrize(
+    ("word", "tier"),
+    [
+        ("default", "standard"),
+        ("auto", "standard"),
+        ("scale", "standard"),
+        ("flex", "flex"),
+        ("priority", "priority"),
+        ("fast", "priority"),
+        (None, "standard"),
+    ],
+)
+def test_openai_says_the_tier_beside_the_usage(word: str | None, tier: Tier) -> None:
+    chat: JsonObject = {"model": "gpt-5", "service_tier": word, "usage": OPENAI_CHAT}
+    responses: JsonObject = {"model": "gpt-5", "service_tier": word, "usage": OPENAI_RESPONSES}
+    last_event: JsonObject = {"type": "response.completed", "response": responses}
+    assert [tier_of(one) for one in (chat, responses, last_event)] == [(tier, 0)] * 3
+
+
+@pytest.mark.parametrize("tier", ["standard", "batch", "priority"])
+def test_anthropic_says_the_tier_in_the_usage(tier: Tier) -> None:
+    usage: JsonObject = {**ANTHROPIC, "service_tier": tier}
+    message: JsonObject = {"usage": usage}
+    first_event: JsonObject = {"type": "message_start", "message": message}
+    assert [tier_of(one) for one in (usage, message, first_event)] == [(tier, 0)] * 3
+
+
+@pytest.mark.parametrize(
+    ("metadata", "tier"),
+    [
+        ({**GEMINI, "serviceTier": "flex"}, "flex"),
+        ({**GEMINI, "serviceTier": "PRIORITY"}, "priority"),
+        ({**GEMINI, "trafficType": "ON_DEMAND"}, "standard"),
+        ({**GEMINI, "trafficType": "ON_DEMAND_FLEX"}, "flex"),
+        ({**GEMINI, "trafficType": "PROVISIONED_THROUGHPUT"}, "standard"),
+    ],
+)
+def test_gemini_says_the_tier_in_the_usage(metadata: JsonObject, tier: Tier) -> None:
+    assert tier_of({"usageMetadata": metadata}) == (tier, 0)
+
+
+def test_the_python_spelling_of_geminis_tier_is_read_too() -> None:
+    assert tier_of({"usage_metadata": {**GEMINI_SDK, "traffic_type": "ON_DEMAND_PRIORITY"}}) == ("priority", 0)
+
+
+def test_bedrock_says_the_tier_in_an_object() -> None:
+    assert tier_of({"usage": BEDROCK, "serviceTier": {"type": "flex"}}) == ("flex", 0)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"service_tier": "ultrafast", "usage": OPENAI_CHAT},
+        {"service_tier": 7, "usage": OPENAI_CHAT},
+        {"usage": {**ANTHROPIC, "speed": "fast"}},
+    ],
+)
+def test_a_tier_without_a_price_is_standard_and_said(response: JsonObject) -> None:
+    assert tier_of(response) == ("standard", 1)
+
+
+def test_the_warning_names_what_was_not_understood() -> None:
+    response: JsonObject = {"service_tier": "ultrafast" * 50, "usage": {**OPENAI_CHAT}}
+    (warning,) = extract_usage(response, None, Catalog()).warnings
+    assert "'ultrafast" in warning
+    assert warning.endswith("priced as standard.")
+    assert len(warning) < 200
+
+
+def test_anthropics_speed_may_be_standard() -> None:
+    assert tier_of({"usage": {**ANTHROPIC, "speed": "standard"}}) == ("standard", 0)

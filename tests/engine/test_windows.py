@@ -49,8 +49,53 @@ def test_a_bucket_counts_until_the_moment_it_leaves(window: Window, mode: Mode, 
     assert at_us < leaves_us
     assert span.counts(bucket, leaves_us - 1)
     assert not span.counts(bucket, leaves_us)
-    assert span.bucket(span.counted_us(leaves_us - 1)[0][0]) == bucket
-    assert span.bucket(span.counted_us(leaves_us)[0][0]) > bucket
+    assert span.bucket(span.stretches_us(leaves_us - 1)[0][0]) == bucket
+    assert span.bucket(span.stretches_us(leaves_us)[0][0]) > bucket
+
+
+@given(st.sampled_from(sorted(LENGTH_US)), st.integers(-(2**62), 2**62))
+def test_buckets_before_1970_and_far_ahead_count_alike(window: Window, now_us: int) -> None:
+    span = Span(window)
+    first, last = span.counted(now_us)
+    current = span.bucket(now_us)
+    assert current - first == last - current > 0
+    assert [span.counts(bucket, now_us) for bucket in (first - 1, first, current, last, last + 1)] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+    assert not span.counts(-(2**80), now_us)
+    assert not span.counts(2**80, now_us)
+    ((start_us, _, width_us),) = span.stretches_us(now_us)
+    assert (span.bucket(start_us - 1), span.bucket(start_us)) == (first - 1, first)
+    assert span.bucket(start_us + width_us) == first + 1
+
+
+@given(
+    st.sampled_from(
+        [Span("day"), Span("month"), Span("day", "calendar", "Australia/Lord_Howe"), Span("month", "calendar")]
+    ),
+    st.integers(0, 2**52),
+    st.integers(0, 10**15),
+)
+def test_what_is_rebuilt_falls_into_the_buckets_of_its_time(span: Span, now_us: int, later_us: int) -> None:
+    stretches = span.stretches_us(now_us)
+    at_us = stretches[0][0] + later_us
+    ((since_us, until_us, width_us),) = [one for one in stretches if one[0] <= at_us < one[1]]
+    assert span.bucket(max(since_us, at_us // width_us * width_us)) == span.bucket(at_us)
+    assert until_us > at_us
+
+
+@pytest.mark.parametrize("date", ["2026-03-29", "2026-10-25"])
+def test_on_the_day_of_a_clock_change_this_day_and_the_next_count(date: str) -> None:
+    span = Span("day", "calendar", "Europe/Berlin")
+    now_us = us(f"{date}T12:00:00+00:00")
+    yesterday, today, tomorrow, day_after = (span.bucket(now_us + days * DAY_US) for days in (-1, 0, 1, 2))
+    assert span.counted(now_us) == (today, tomorrow)
+    counted = [span.counts(bucket, now_us) for bucket in (yesterday, today, tomorrow, day_after)]
+    assert counted == [False, True, True, False]
 
 
 @given(TIMES, st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Asia/Beirut"]))
