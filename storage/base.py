@@ -1,13 +1,14 @@
-"""The contract of every store: a few atomic operations, and the transaction that the ledger's algorithm runs in."""
+"""The contract of every store: the ledger's operations as data, their outcomes, and what a store does with them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeAlias
 
-from tokenward.engine.quota import Amounts, Decision, LimitStatus, Policy, Priority, State, Subjects, TokenLimit
-from tokenward.engine.types import JsonObject
-from tokenward.engine.usage import TokenUsage, UsageEvent, UsageQuery, UsageSum
+from tokenward.engine.budget import BudgetStatus, Share
+from tokenward.engine.limits import Amounts, Subjects, TokenLimit
+from tokenward.engine.quota import Decision, LimitStatus, Policy, Priority
+from tokenward.engine.usage import Tier, TokenUsage, UsageEvent, UsageQuery, UsageSum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,7 @@ class Reserve:
     Attributes:
         ttl_us: How long the hold lives, microseconds; ``None`` only asks.
         key: The caller's idempotency key: the same key gives the same hold again.
+        policy: The shares of the limits that priorities may use; all of them by default.
     """
 
     subjects: Subjects
@@ -25,20 +27,31 @@ class Reserve:
     priority: Priority = "normal"
     ttl_us: int | None = None
     key: str = ""
+    policy: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReserveOutcome:
-    """The decision, and the hold if one was asked for and given."""
+    """The decision, and the hold if one was asked for and given.
+
+    Attributes:
+        differs: The idempotency key stands for a hold of another model or other amounts.
+    """
 
     decision: Decision
     reservation_id: str | None = None
     expires_us: int | None = None
+    differs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A pending hold. It counts in the buckets of ``admitted_us`` until it is settled, released or expired."""
+    """A pending hold. It counts in the buckets of ``admitted_us`` until it is settled, released or expired.
+
+    Attributes:
+        path: The budgets it draws from, by id, the outermost first. A budget's own hold has the budget's id, and is
+            the last of its own path.
+    """
 
     reservation_id: str
     subjects: Subjects
@@ -46,6 +59,7 @@ class Reservation:
     model: str
     admitted_us: int
     expires_us: int
+    path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +69,10 @@ class Record:
     Attributes:
         user: Whose usage it is; empty takes the reservation's, as for ``group`` and ``session``.
         cost_nano: The event's price; ``None`` when no price is known.
+        tier: The service level it was billed at, which its price depends on.
         at_us: When it happened; ``None`` is now. Ignored for the window of a settled reservation.
         key: The caller's idempotency key: the same key is one event.
+        event_id: The event's own name, given by whoever may have to send it again; else the store makes one.
     """
 
     model: str
@@ -66,25 +82,47 @@ class Record:
     group: str = ""
     session: str = ""
     price_source: str = ""
+    tier: Tier = "standard"
     endpoint: str = ""
     priority: Priority = "normal"
     reservation_id: str = ""
     at_us: int | None = None
     key: str = ""
+    event_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordOutcome:
-    """The event that stands in the ledger; ``duplicate`` when it already stood there."""
+    """The event that stands in the ledger.
+
+    Attributes:
+        duplicate: It already stood there.
+        differs: It stands there with another model or other tokens than were sent now.
+    """
 
     event_id: str
     user: str
     cost_nano: int | None
     overage: bool
     duplicate: bool = False
+    differs: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordMany:
+    """Write many events at once, all or none."""
+
+    records: Sequence[Record]
 
 
 Ended: TypeAlias = Literal["released", "settled", "expired"]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Give a hold back. A second time gets the same answer."""
+
+    reservation_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,83 +134,139 @@ class ReleaseOutcome:
     ended: Ended
 
 
-AnswerKind: TypeAlias = Literal["reserve", "record", "ended"]
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Let a hold or a budget live ``ttl_us`` from now, never shorter than before."""
+
+    reservation_id: str
+    ttl_us: int
 
 
-class Transaction(Protocol):
-    """What the ledger's algorithm needs of a database, inside one transaction that holds the write lock."""
+@dataclass(frozen=True, slots=True)
+class Expire:
+    """End the holds whose time is over."""
 
-    async def limits(self, subjects: Sequence[str]) -> list[TokenLimit]:
-        """The limits of the subjects."""
-        ...
 
-    async def states(self, subjects: Sequence[str], now_us: int) -> dict[str, State]:
-        """The subjects' states, locked; an empty one for a subject that has none written at or before now.
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the limits of the subjects stand."""
 
-        One that was written under a later clock may have lost buckets that count again.
-        """
-        ...
+    subjects: Subjects
 
-    async def put_states(self, states: Mapping[str, State], now_us: int) -> None:
-        """Write states back."""
-        ...
 
-    async def usage_between(
-        self, subject: str, since_us: int, until_us: int, width_us: int
-    ) -> list[tuple[int, Amounts]]:
-        """A subject's settled usage of a stretch of time, its end outside, by ``admitted // width_us``."""
-        ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenBudget:
+    """Give ``subjects.session`` a share of its parent's budget, held there until it is used or given back.
 
-    async def holds(self, subject: str) -> list[Reservation]:
-        """A subject's pending holds."""
-        ...
+    Attributes:
+        subjects: The session that may use it, with its user and group.
+        share: How much of which metric; what is ``None`` is neither given nor limited.
+        parent: The session whose own budget it comes from; empty takes it from the limits of user, group and global.
+        ttl_us: How long the budget lives, microseconds.
+    """
 
-    async def due(self, now_us: int) -> list[Reservation]:
-        """The holds whose time is over."""
-        ...
+    subjects: Subjects
+    share: Share
+    parent: str = ""
+    ttl_us: int
+    policy: Policy | None = None
+    priority: Priority = "normal"
 
-    async def reservation(self, reservation_id: str) -> Reservation | None:
-        """A pending hold."""
-        ...
 
-    async def put_reservation(self, reservation: Reservation) -> None:
-        """Add or replace a pending hold."""
-        ...
+@dataclass(frozen=True, slots=True)
+class OpenOutcome:
+    """The decision, and the budget if it was given."""
 
-    async def drop_reservation(self, reservation_id: str) -> None:
-        """Take a hold out of the pending ones."""
-        ...
+    decision: Decision
+    budget: BudgetStatus | None = None
 
-    async def add_event(self, event: UsageEvent) -> None:
-        """Write one line of the ledger."""
-        ...
 
-    async def answer(self, kind: AnswerKind, key: str) -> JsonObject | None:
-        """What was answered before: to a reserve or record key, or how a reservation ended."""
-        ...
+@dataclass(frozen=True, slots=True)
+class CloseBudget:
+    """End a session's budget and give the rest back to its parent. A second time gets the same answer."""
 
-    async def put_answer(self, kind: AnswerKind, key: str, answer: JsonObject, now_us: int) -> None:
-        """Remember an answer."""
-        ...
+    user: str
+    session: str
 
-    async def put_limit(self, limit: TokenLimit) -> None:
-        """Add or replace a limit."""
-        ...
 
-    async def drop_limit(self, subject: str, metric: str, window: str) -> bool:
-        """Take a limit away; returns whether there was one."""
-        ...
+@dataclass(frozen=True, slots=True)
+class ReadBudget:
+    """How a session's open budget stands."""
 
-    async def forget_states(self, subject: str) -> None:
-        """Drop a subject's state, every user's for ``default``: it is rebuilt when next asked for."""
-        ...
+    user: str
+    session: str
+
+
+Operation: TypeAlias = (
+    Reserve | Record | RecordMany | Release | Extend | Expire | Status | OpenBudget | CloseBudget | ReadBudget
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Repricing:
+    """A new price for an event that stands in the ledger."""
+
+    event: UsageEvent
+    cost_nano: int | None
+    price_source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of events that were put in: how many were new, known, and known with another content."""
+
+    new: int
+    known: int
+    differing: int
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyUsage:
+    """One line of the rollup: what a quarter of an hour summed to, kept when its events are pruned."""
+
+    quarter_hour: int
+    user: str
+    group: str
+    model: str
+    endpoint: str
+    sums: UsageSum
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatus:
+    """What ``tokenward db status`` shows.
+
+    Attributes:
+        found_version: The schema's version before this store brought it up to date; 0 for an empty database.
+        schema_version: Its version now.
+        latest_version: What this tokenward knows.
+        events: How many there are.
+        oldest_us: When the oldest event happened; ``None`` without events.
+        pruned_before_us: Events before this moment were pruned; 0 when none were.
+        bytes: Size of the database, if it is known.
+        partitioned: Whether the events are partitioned by month.
+    """
+
+    kind: str
+    found_version: int
+    schema_version: int
+    latest_version: int
+    events: int
+    oldest_us: int | None
+    holds: int
+    budgets: int
+    limits: int
+    pruned_before_us: int
+    bytes: int | None = None
+    partitioned: bool = False
 
 
 class UsageStore(Protocol):
-    """The ledger as the service sees it. Every operation is one transaction, acknowledged after its commit.
+    """The ledger as the service sees it. Every change is acknowledged after its commit.
 
     Raises (every operation):
-        StoreUnavailable: The store cannot be reached or written; nothing was changed.
+        StoreUnavailable: The store cannot be reached or written; nothing was acknowledged.
+        StoreOverloaded: More operations are waiting than the store accepts; nothing was done.
     """
 
     async def __aenter__(self) -> Self:
@@ -183,12 +277,19 @@ class UsageStore(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    async def reserve(self, request: Reserve, policy: Policy | None = None) -> ReserveOutcome:
+    async def reserve(self, request: Reserve) -> ReserveOutcome:
         """Decide, and hold the amounts if asked to and allowed."""
         ...
 
     async def record(self, request: Record) -> RecordOutcome:
         """Write one event; settle the reservation. Raises UnknownReservation."""
+        ...
+
+    async def record_many(self, requests: Sequence[Record]) -> list[RecordOutcome]:
+        """Write many events, 10,000 to a transaction, each whole or not at all; outcomes in the requests' order.
+
+        Raises UnknownReservation or InvalidInput for the first that cannot be written; transactions before stand.
+        """
         ...
 
     async def release(self, reservation_id: str) -> ReleaseOutcome:
@@ -207,6 +308,18 @@ class UsageStore(Protocol):
         """How every limit that applies to the subjects stands."""
         ...
 
+    async def open_budget(self, request: OpenBudget) -> OpenOutcome:
+        """Give a session a share of its parent's budget, if it fits. Raises InvalidInput if it has one already."""
+        ...
+
+    async def close_budget(self, user: str, session: str) -> BudgetStatus:
+        """End a session's budget; what is left goes back. Raises UnknownBudget."""
+        ...
+
+    async def budget(self, user: str, session: str) -> BudgetStatus:
+        """How a session's open budget stands. Raises UnknownBudget."""
+        ...
+
     async def set_limit(self, limit: TokenLimit) -> None:
         """Add a limit, or replace the one of the same subject, metric and window."""
         ...
@@ -220,9 +333,33 @@ class UsageStore(Protocol):
         ...
 
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
-        """Sums over the ledger."""
+        """Sums over the ledger, from the rollup where it can."""
         ...
 
-    async def events(self, start_us: int, end_us: int) -> list[UsageEvent]:
-        """The events of a span of time, oldest first."""
+    def events(self, start_us: int, end_us: int) -> AsyncIterator[UsageEvent]:
+        """The events of a span of time, oldest first, read page by page."""
+        ...
+
+    def hourly(self, end_us: int) -> AsyncIterator[HourlyUsage]:
+        """The rollup's lines before ``end_us``, oldest first."""
+        ...
+
+    async def add_hourly(self, lines: Sequence[HourlyUsage]) -> int:
+        """Put rollup lines of pruned events into a ledger that has none of them; returns how many were new."""
+        ...
+
+    async def add_events(self, events: Sequence[UsageEvent]) -> Added:
+        """Put events of another ledger in as they are, those that are not there yet."""
+        ...
+
+    async def reprice(self, changes: Sequence[Repricing]) -> int:
+        """Give events a new price, in the rollup and the counters too; returns how many changed."""
+        ...
+
+    async def prune(self, before_us: int) -> int:
+        """Delete the events before a moment (rounded down to a quarter hour); their rollup stays. Returns how many."""
+        ...
+
+    async def describe(self) -> StoreStatus:
+        """What the store holds."""
         ...

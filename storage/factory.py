@@ -24,7 +24,7 @@ def sqlite_path(url: str) -> Path | None:
         return None
     if scheme != "sqlite":
         raise ConfigurationError(
-            f"store: {scheme!r} is not a kind of store; give sqlite:///FILE, sqlite:////ABSOLUTE/FILE or memory://."
+            f"store: {scheme!r} is not a kind of store; give sqlite:///FILE, memory:// or postgresql://…."
         )
     if not rest.startswith("/"):
         raise ConfigurationError("store: a SQLite URL has three slashes before the file: sqlite:///FILE.")
@@ -40,13 +40,33 @@ def sqlite_path(url: str) -> Path | None:
     return Path(name).expanduser()
 
 
-def open_store(url: str, *, clock: Clock = system_clock, new_id: NewId = random_id) -> UsageStore:
+def is_postgres(url: str) -> bool:
+    """Whether a URL names a Postgres database."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+def check_url(url: str) -> None:
+    """Raises ConfigurationError if ``url`` names no store."""
+    if not is_postgres(url):
+        sqlite_path(url)
+
+
+def open_store(url: str, *, clock: Clock | None = None, new_id: NewId = random_id) -> UsageStore:
     """The store behind ``url``, not yet connected: use it as an async context manager.
+
+    Args:
+        url: ``sqlite:///FILE``, ``memory://`` or ``postgresql://…``.
+        clock: Tells the time; by default the machine's or, on Postgres, the server's.
+        new_id: Names reservations, events and batches.
 
     Raises:
         ConfigurationError: The URL names no store.
     """
+    if is_postgres(url):
+        from tokenward.storage.postgres import PostgresStore  # noqa: PLC0415 - heavy
+
+        return PostgresStore(url, clock=clock, new_id=new_id)
     path = sqlite_path(url)
     from tokenward.storage.sqlite import SqliteStore  # noqa: PLC0415 - heavy
 
-    return SqliteStore(path, clock=clock, new_id=new_id)
+    return SqliteStore(path, clock=clock or system_clock, new_id=new_id)

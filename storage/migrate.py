@@ -18,6 +18,11 @@ def migrations(dialect: str) -> tuple[tuple[int, str], ...]:
     return tuple(sorted(found))
 
 
+def latest_version(dialect: str) -> int:
+    """The version that this tokenward brings a database to."""
+    return migrations(dialect)[-1][0]
+
+
 def statements(script: str) -> Iterator[str]:
     """The single statements of a script: ``executescript`` would commit half-way."""
     pending = ""
@@ -37,27 +42,31 @@ async def schema_version(connection: aiosqlite.Connection) -> int:
     return int(version or 0)
 
 
-async def upgrade(connection: aiosqlite.Connection, now_us: int) -> None:
+async def upgrade(connection: aiosqlite.Connection, now_us: int) -> int:
     """Bring the schema up to date; several processes may try at once, each migration is applied once.
+
+    Returns:
+        The version that was found.
 
     Raises:
         SchemaTooNew: A newer tokenward wrote the database.
     """
     known = migrations("sqlite")
-    latest = known[-1][0]
+    latest = latest_version("sqlite")
     found = await schema_version(connection)
     if found > latest:
         raise SchemaTooNew(found, latest)
     if found == latest:
-        return
+        return found
     await connection.execute("BEGIN IMMEDIATE")
     try:
         await connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_version (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT"
         )
-        found = await schema_version(connection)
+        # Another process may have been quicker.
+        reached = await schema_version(connection)
         for version, script in known:
-            if version > found:
+            if version > reached:
                 for statement in statements(script):
                     await connection.execute(statement)
                 await connection.execute("INSERT INTO schema_version VALUES (?, ?)", (version, now_us))
@@ -66,3 +75,4 @@ async def upgrade(connection: aiosqlite.Connection, now_us: int) -> None:
         if connection.in_transaction:
             await connection.execute("ROLLBACK")
         raise
+    return found

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FakeClock
+from tests.conftest import FakeClock, events_of
 from tokenward.engine.errors import ConfigurationError, SchemaTooNew, StoreUnavailable
-from tokenward.engine.quota import Amounts, Subjects, TokenLimit
+from tokenward.engine.limits import Amounts, Subjects, TokenLimit
 from tokenward.engine.types import SECOND_US
 from tokenward.engine.usage import TokenUsage
 from tokenward.storage.base import Record, Reserve
 from tokenward.storage.factory import open_store, sqlite_path
+from tokenward.storage.group_commit import Patience
 from tokenward.storage.migrate import statements
 from tokenward.storage.sqlite import SqliteStore
+from tokenward.storage.sqlite.database import SqliteDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -31,7 +33,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def test_a_locked_file_is_unavailable_and_then_available(path: Path) -> None:
-    async with SqliteStore(path, busy_seconds=0.05) as store:
+    async with SqliteStore(path, busy_seconds=0.05, patience=Patience(0, 0)) as store:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(StoreUnavailable, match="locked by another process"):
@@ -74,7 +76,7 @@ async def test_an_error_within_leaves_nothing_behind(path: Path, monkeypatch: py
             await store.record(RECORD)
         (row,) = await store.status(ALICE)
         assert (row.used, row.reserved) == (0, 0)
-        assert await store.events(0, 2**62) == []
+        assert await events_of(store) == []
 
 
 async def test_a_caller_cancelled_at_any_moment_leaves_the_store_whole(path: Path) -> None:
@@ -87,10 +89,10 @@ async def test_a_caller_cancelled_at_any_moment_leaves_the_store_whole(path: Pat
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         assert not (await store.record(replace(RECORD, key="last"))).duplicate
-        events = await store.events(0, 2**62)
+        events = await events_of(store)
         for number in range(60):
             await store.record(replace(RECORD, key=f"k{number}"))
-        assert len(await store.events(0, 2**62)) == 61
+        assert len(await events_of(store)) == 61
         assert len({event.event_id for event in events}) == len(events)
 
 
@@ -132,7 +134,7 @@ def test_one_event_loop_after_the_other_may_use_a_store(path: Path) -> None:
 
     async def record_some(first: int) -> int:
         await asyncio.gather(*(store.record(replace(RECORD, key=f"k{first + one}")) for one in range(5)))
-        return len(await store.events(0, 2**62))
+        return len(await events_of(store))
 
     asyncio.run(store.__aenter__())
     assert [asyncio.run(record_some(first)) for first in (0, 5)] == [5, 10]
@@ -148,7 +150,9 @@ async def test_a_file_that_was_deleted_takes_no_more_records(path: Path) -> None
 
 
 async def pragma(store: SqliteStore, text: str) -> int:
-    connection = store._connection  # pyright: ignore[reportPrivateUsage]
+    database = store._database  # pyright: ignore[reportPrivateUsage]
+    assert isinstance(database, SqliteDatabase)
+    connection = database._connection  # pyright: ignore[reportPrivateUsage]
     ((value,),) = await connection.execute_fetchall(f"PRAGMA {text}")
     return int(value)
 
@@ -160,15 +164,15 @@ async def fill(store: SqliteStore) -> None:
 
 
 async def test_a_full_disk_refuses_and_loses_nothing(path: Path) -> None:
-    async with SqliteStore(path) as store:
+    async with SqliteStore(path, patience=Patience(0, 0)) as store:
         await store.record(RECORD)
         await pragma(store, f"max_page_count={await pragma(store, 'page_count')}")
         with pytest.raises(StoreUnavailable, match="disk is full"):
             await fill(store)
-        written = len(await store.events(0, 2**62))
+        written = len(await events_of(store))
         await pragma(store, "max_page_count=100000")
         await store.record(Record(user="alice", model="m", usage=TokenUsage(1), cost_nano=0))
-        assert len(await store.events(0, 2**62)) == written + 1
+        assert len(await events_of(store)) == written + 1
 
 
 async def test_a_closed_store_says_so(path: Path) -> None:

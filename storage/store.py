@@ -1,0 +1,303 @@
+"""LedgerStore: the store as the service sees it, over any database that offers the ledger's transactions."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+import anyio
+
+from tokenward.engine.budget import BudgetStatus
+from tokenward.engine.errors import StoreUnavailable
+from tokenward.engine.limits import Subjects, TokenLimit
+from tokenward.engine.quota import LimitStatus
+from tokenward.engine.types import NewId
+from tokenward.engine.usage import UsageEvent, UsageQuery, UsageSum
+from tokenward.storage.base import (
+    Added,
+    CloseBudget,
+    Expire,
+    Extend,
+    HourlyUsage,
+    OpenBudget,
+    OpenOutcome,
+    Operation,
+    ReadBudget,
+    Record,
+    RecordMany,
+    RecordOutcome,
+    Release,
+    ReleaseOutcome,
+    Repricing,
+    Reserve,
+    ReserveOutcome,
+    Status,
+    StoreStatus,
+)
+from tokenward.storage.books import KnownLimits
+from tokenward.storage.checks import check, check_texts
+from tokenward.storage.group_commit import MAX_BATCH, MAX_WAITING, Batch, GroupCommit, Patience
+from tokenward.storage.operations import attempt, open_books
+from tokenward.storage.rollup import QUARTER_HOUR_US
+from tokenward.storage.transaction import Maintenance, Moved, Transaction
+
+_BULK = 10_000
+"""Events in one transaction of a bulk recording."""
+
+_PAGE = 1_000
+
+_MOVES = 20
+"""How often a batch starts anew because what it touches moved before it was locked."""
+
+_Outcome = TypeVar("_Outcome")
+
+
+class Database(Protocol):
+    """A database that can hold the ledger.
+
+    Raises (every operation):
+        StoreUnavailable: It cannot be reached or written.
+    """
+
+    async def connect(self) -> None:
+        """Connect, and bring the schema up to date. Raises SchemaTooNew."""
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """One transaction: committed at the end, undone by an exception."""
+        ...
+
+    def maintenance(self) -> AbstractAsyncContextManager[Maintenance]:
+        """A transaction that changes what others rely on: nobody else is in one meanwhile."""
+        ...
+
+    async def limits(self, subject: str | None) -> list[TokenLimit]:
+        """The limits of one subject, or all, by subject."""
+        ...
+
+    async def usage(self, query: UsageQuery) -> list[UsageSum]:
+        """Sums over the ledger, by key."""
+        ...
+
+    async def events_page(self, after: tuple[int, str], end_us: int, size: int) -> list[UsageEvent]:
+        """The next events after (timestamp, id), oldest first."""
+        ...
+
+    async def hourly_page(self, after: HourlyUsage | None, end_us: int, size: int) -> list[HourlyUsage]:
+        """The rollup's next lines."""
+        ...
+
+    async def describe(self) -> StoreStatus:
+        """What the database holds."""
+        ...
+
+
+class LedgerStore:
+    """A :class:`~tokenward.storage.base.UsageStore` over a database.
+
+    Args:
+        database: Where the ledger is.
+        new_id: Names reservations, events and batches.
+        patience: How long operations are tried again while the database cannot be reached.
+        max_waiting: Most operations that wait; more are refused with StoreOverloaded.
+        max_batch: Most operations in one transaction; 1 gives each its own.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        new_id: NewId,
+        patience: Patience | None = None,
+        max_waiting: int = MAX_WAITING,
+        max_batch: int = MAX_BATCH,
+    ) -> None:
+        self._database = database
+        self._new_id = new_id
+        self._known = KnownLimits()
+        self._commits = GroupCommit(
+            self._commit, new_id=new_id, patience=patience, max_waiting=max_waiting, max_batch=max_batch
+        )
+        self._opened = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        await self._database.connect()
+        self._commits.open()
+        self._opened = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            self._opened = False
+            await self._commits.close()
+            loop = asyncio.get_running_loop()
+            if unfinished := [task for task in self._tasks if task.get_loop() is loop]:
+                await asyncio.wait(unfinished)
+            await self._database.close()
+
+    async def _commit(self, batch: Batch) -> Sequence[object]:
+        """Do a batch in one transaction, and again from the start if what it touches moved."""
+        for _ in range(_MOVES):
+            try:
+                return await self._commit_once(batch)
+            except Moved:
+                continue
+        raise StoreUnavailable("The ledger's budgets change faster than they can be read. Try again.")
+
+    async def _commit_once(self, batch: Batch) -> Sequence[object]:
+        again = batch.tried
+        async with self._database.transaction() as tx:
+            if again and not await tx.mark(batch.batch_id) and batch.outcomes is not None:
+                return batch.outcomes
+            books = await open_books(tx, batch.operations, self._known)
+            outcomes = [await attempt(tx, books, one, self._new_id) for one in batch.operations]
+            if again or books.changes:
+                batch.outcomes, batch.tried = outcomes, True
+            if books.changes:
+                await tx.write(books.changes, books.now_us, "" if again else batch.batch_id)
+        return outcomes
+
+    async def _submit(self, operation: Operation) -> Any:
+        if not self._opened:
+            raise StoreUnavailable("The ledger is closed. Open the store before using it.", lasting=True)
+        check(operation)
+        return await self._commits.submit(operation)
+
+    async def _maintain(self, work: Callable[[Maintenance], Awaitable[_Outcome]]) -> _Outcome:
+        """Do ``work`` while nobody else is in a transaction, to its end even if the caller is cancelled."""
+
+        async def maintenance() -> _Outcome:
+            async with self._database.maintenance() as tx:
+                return await work(tx)
+
+        if not self._opened:
+            raise StoreUnavailable("The ledger is closed. Open the store before using it.", lasting=True)
+        task = asyncio.create_task(maintenance())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        # A caller that was cancelled asks for no outcome; what went wrong is then nobody's.
+        if not task.cancelled():
+            task.exception()
+
+    async def reserve(self, request: Reserve) -> ReserveOutcome:
+        """Decide, and hold the amounts if asked to and allowed."""
+        outcome: ReserveOutcome = await self._submit(request)
+        return outcome
+
+    async def record(self, request: Record) -> RecordOutcome:
+        """Write one event; settle the reservation."""
+        outcome: RecordOutcome = await self._submit(request)
+        return outcome
+
+    async def record_many(self, requests: Sequence[Record]) -> list[RecordOutcome]:
+        """Write many events, 10,000 to a transaction."""
+        outcomes: list[RecordOutcome] = []
+        for start in range(0, len(requests), _BULK):
+            outcomes += await self._submit(RecordMany(requests[start : start + _BULK]))
+        return outcomes
+
+    async def release(self, reservation_id: str) -> ReleaseOutcome:
+        """Give a hold back."""
+        outcome: ReleaseOutcome = await self._submit(Release(reservation_id))
+        return outcome
+
+    async def extend(self, reservation_id: str, ttl_us: int) -> int:
+        """Let a hold live longer; returns when it ends."""
+        expires_us: int = await self._submit(Extend(reservation_id, ttl_us))
+        return expires_us
+
+    async def expire(self) -> int:
+        """End the holds whose time is over."""
+        count: int = await self._submit(Expire())
+        return count
+
+    async def status(self, subjects: Subjects) -> tuple[LimitStatus, ...]:
+        """How every limit that applies to the subjects stands."""
+        statuses: tuple[LimitStatus, ...] = await self._submit(Status(subjects))
+        return statuses
+
+    async def open_budget(self, request: OpenBudget) -> OpenOutcome:
+        """Give a session a share of its parent's budget, if it fits."""
+        outcome: OpenOutcome = await self._submit(request)
+        return outcome
+
+    async def close_budget(self, user: str, session: str) -> BudgetStatus:
+        """End a session's budget; what is left goes back."""
+        status: BudgetStatus = await self._submit(CloseBudget(user, session))
+        return status
+
+    async def budget(self, user: str, session: str) -> BudgetStatus:
+        """How a session's open budget stands."""
+        status: BudgetStatus = await self._submit(ReadBudget(user, session))
+        return status
+
+    async def set_limit(self, limit: TokenLimit) -> None:
+        """Add or replace a limit."""
+        await self._maintain(lambda tx: tx.put_limit(limit))
+
+    async def delete_limit(self, subject: str, metric: str, window: str) -> bool:
+        """Take a limit away."""
+        check_texts(subject=subject, metric=metric, window=window)
+        return await self._maintain(lambda tx: tx.drop_limit(subject, metric, window))
+
+    async def limits(self, subject: str | None = None) -> list[TokenLimit]:
+        """The limits of one subject, or all, by subject."""
+        check_texts(subject=subject or "")
+        return await self._database.limits(subject)
+
+    async def usage(self, query: UsageQuery) -> list[UsageSum]:
+        """Sums over the ledger, by key."""
+        check_texts(user=query.user or "")
+        return await self._database.usage(query)
+
+    async def events(self, start_us: int, end_us: int) -> AsyncIterator[UsageEvent]:
+        """The events of a span of time, oldest first, read page by page."""
+        after = (start_us, "")
+        while page := await self._database.events_page(after, end_us, _PAGE):
+            for event in page:
+                yield event
+            after = (page[-1].timestamp_us, page[-1].event_id)
+
+    async def hourly(self, end_us: int) -> AsyncIterator[HourlyUsage]:
+        """The rollup's lines before ``end_us``, oldest first."""
+        after: HourlyUsage | None = None
+        while page := await self._database.hourly_page(after, end_us, _PAGE):
+            for line in page:
+                yield line
+            after = page[-1]
+
+    async def add_hourly(self, lines: Sequence[HourlyUsage]) -> int:
+        """Put rollup lines of pruned events into a ledger that has none of them; returns how many were new."""
+        return await self._maintain(lambda tx: tx.add_hourly(lines))
+
+    async def add_events(self, events: Sequence[UsageEvent]) -> Added:
+        """Put events of another ledger in as they are, those that are not there yet."""
+        return await self._maintain(lambda tx: tx.add_events(events))
+
+    async def reprice(self, changes: Sequence[Repricing]) -> int:
+        """Give events a new price, in the rollup and the counters too; returns how many changed."""
+        return await self._maintain(lambda tx: tx.reprice(changes))
+
+    async def prune(self, before_us: int) -> int:
+        """Delete the events before a moment; their rollup stays. Returns how many."""
+        whole_us, gone = before_us // QUARTER_HOUR_US * QUARTER_HOUR_US, 0
+        # A few at a time: others write meanwhile.
+        while some := await self._maintain(lambda tx: tx.prune(whole_us, _BULK)):
+            gone += some
+        return gone
+
+    async def describe(self) -> StoreStatus:
+        """What the store holds."""
+        return await self._database.describe()
