@@ -1,12 +1,16 @@
-"""Fixtures of the whole suite: asyncio as the only backend, a clock that tests move, ids that count."""
+"""Fixtures of the whole suite: asyncio as the only backend, a clock that tests move, ids that count, Postgres."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 
 import pytest
 
+from tests.postgres import SKIP, Cluster, running_cluster
 from tokenward.engine.types import SECOND_US
+from tokenward.engine.usage import UsageEvent
+from tokenward.storage.base import UsageStore
 
 
 @pytest.fixture
@@ -49,3 +53,32 @@ def clock() -> FakeClock:
 @pytest.fixture
 def new_id() -> CountingIds:
     return CountingIds()
+
+
+@pytest.fixture(scope="session")
+def postgres_cluster() -> Iterator[Cluster]:
+    """A Postgres server, started by the first test that asks for it."""
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
+    """The URL of an empty place in Postgres: a schema of its own, the only one in which names are looked up."""
+    with postgres_cluster.schema() as url:
+        yield url
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it when tests were skipped for want of Postgres: nobody reads the letters s among the dots."""
+    reports: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(one.longrepr[2] for one in reports if isinstance(one.longrepr, tuple))
+    for reason, times in reasons.items():
+        if SKIP in reason:
+            said = reason.removeprefix("Skipped: ")
+            terminalreporter.write_line(f"WARNING: {times} tests skipped. {said}", yellow=True)
+
+
+async def events_of(store: UsageStore) -> list[UsageEvent]:
+    """All events of a store, oldest first."""
+    return [event async for event in store.events(0, 2**62)]
