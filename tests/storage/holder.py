@@ -4,7 +4,7 @@ import sys
 
 import anyio
 
-from tokenward.engine.quota import Amounts, Subjects
+from tokenward.engine.limits import Amounts, Subjects
 from tokenward.engine.types import SECOND_US
 from tokenward.storage.base import Reserve
 from tokenward.storage.factory import open_store

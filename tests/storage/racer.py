@@ -9,7 +9,7 @@ from random import Random
 
 import anyio
 
-from tokenward.engine.quota import Amounts, Subjects
+from tokenward.engine.limits import Amounts, Subjects
 from tokenward.engine.types import SECOND_US
 from tokenward.engine.usage import TokenUsage
 from tokenward.storage.base import Record, Reserve

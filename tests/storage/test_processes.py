@@ -1,36 +1,43 @@
-"""Operating-system processes on one SQLite file: they race, they die, they start at once."""
+"""Operating-system processes on one database: they race, they die."""
 
+import asyncio
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections import Counter
 from pathlib import Path
 
+import anyio
 import pytest
 
-from tests.conftest import FakeClock
-from tokenward.engine.quota import Amounts, Subjects, TokenLimit
-from tokenward.engine.types import SECOND_US, system_clock
-from tokenward.storage.base import Reserve
+from tests.conftest import FakeClock, events_of
+from tokenward.engine.budget import Share
+from tokenward.engine.limits import Amounts, Subjects, TokenLimit
+from tokenward.engine.types import HOUR_US, SECOND_US
+from tokenward.storage.base import OpenBudget, Reserve
 from tokenward.storage.factory import open_store
-from tokenward.storage.migrate import migrations
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PROCESSES = 8
 LIMIT = 2_000
-RACER = Path(__file__).with_name("racer.py")
-STARTER = Path(__file__).with_name("starter.py")
-HOLDER = Path(__file__).with_name("holder.py")
+HERE = Path(__file__).parent
 
 
-def race(url: str, user: str, group: str) -> int:
-    """The tokens that eight processes were admitted together."""
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a new, empty database that several processes can open."""
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
+
+
+def race(program: str, url: str, user: str, group: str) -> int:
+    """The tokens that eight processes spent together."""
     racers = [
         subprocess.Popen(
-            [sys.executable, str(RACER), url, user.format(seed=seed), group, str(seed)],
+            [sys.executable, str(HERE / program), url, user.format(seed=seed), group, str(seed)],
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -41,47 +48,55 @@ def race(url: str, user: str, group: str) -> int:
     return sum(int(output) for output in outputs)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("limit", "user"),
+    ("limits", "user"),
     [
-        (TokenLimit("user:alice", "tokens", "day", LIMIT), "alice"),
-        (TokenLimit("group:team", "tokens", "day", LIMIT), "user{seed}"),
-        (TokenLimit("default", "tokens", "month", LIMIT, "calendar"), "newcomer"),
+        ([TokenLimit("user:alice", "tokens", "day", LIMIT)], "alice"),
+        ([TokenLimit("group:team", "tokens", "day", LIMIT)], "user{seed}"),
+        (
+            [TokenLimit("user:alice", "tokens", "day", 2 * LIMIT), TokenLimit("group:team", "tokens", "hour", LIMIT)],
+            "alice",
+        ),
+        ([TokenLimit("default", "tokens", "month", LIMIT, "calendar")], "newcomer"),
     ],
-    ids=["one user", "eight users of a group", "first request of a new subject"],
+    ids=["one user", "eight users of a group", "user and group", "first request of a new subject"],
 )
-async def test_eight_processes_never_pass_a_limit_and_use_it_up(tmp_path: Path, limit: TokenLimit, user: str) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+async def test_eight_processes_never_pass_a_limit_and_use_it_up(url: str, limits: list[TokenLimit], user: str) -> None:
     async with open_store(url) as store:
-        await store.set_limit(limit)
-    admitted = race(url, user, "team")
+        for limit in limits:
+            await store.set_limit(limit)
+    admitted = race("racer.py", url, user, "team")
     async with open_store(url) as store:
-        recorded = sum(event.usage.total_tokens for event in await store.events(0, system_clock() + SECOND_US))
-        (row,) = await store.status(Subjects(user.format(seed=0), "team"))
-    assert recorded == admitted == row.used
-    assert row.reserved == 0
+        recorded = sum(event.usage.total_tokens for event in await events_of(store))
+        rows = await store.status(Subjects(user.format(seed=0), "team"))
+    assert len(rows) == len(limits)
+    assert [(row.used, row.reserved) for row in rows] == [(recorded, 0)] * len(rows)
+    assert recorded == admitted
     assert 0.99 * LIMIT <= recorded <= LIMIT
 
 
-@pytest.mark.slow
-def test_processes_starting_at_once_apply_each_migration_once(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "ledger.db"
-    starters = [
-        subprocess.Popen([sys.executable, str(STARTER), f"sqlite:///{path}"], stdout=subprocess.PIPE) for _ in range(6)
-    ]
-    assert [one.communicate(timeout=100)[0].strip() for one in starters] == [b"0"] * 6
-    with closing(sqlite3.connect(path)) as connection:
-        versions = connection.execute("SELECT version FROM schema_version ORDER BY 1").fetchall()
-    assert versions == [(version,) for version, _ in migrations("sqlite")]
+async def test_eight_processes_share_one_budget_and_use_it_up(url: str) -> None:
+    parent = Subjects("alice", "team", "parent")
+    async with open_store(url) as store:
+        await store.set_limit(TokenLimit("user:alice", "tokens", "day", 2 * LIMIT))
+        await store.open_budget(OpenBudget(subjects=parent, share=Share(tokens=LIMIT), ttl_us=HOUR_US))
+    spent = race("slicer.py", url, "alice", "team")
+    async with open_store(url) as store:
+        recorded = sum(event.usage.total_tokens for event in await events_of(store))
+        budget = await store.budget("alice", "parent")
+        (row,) = await store.status(Subjects("alice", "team"))
+        assert (row.used, row.reserved) == (recorded, LIMIT - recorded)
+        await store.close_budget("alice", "parent")
+        (row,) = await store.status(Subjects("alice", "team"))
+        assert (row.used, row.reserved) == (recorded, 0)
+    assert spent == recorded == budget.budget.used.tokens
+    assert 0.99 * LIMIT <= recorded <= LIMIT
 
 
-@pytest.mark.slow
-async def test_a_killed_holder_gives_its_hold_back(tmp_path: Path, clock: FakeClock) -> None:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+async def test_a_killed_holder_gives_its_hold_back(url: str, clock: FakeClock) -> None:
     async with open_store(url, clock=clock) as store:
         await store.set_limit(TokenLimit("user:alice", "tokens", "day", 100))
-    command = [sys.executable, str(HOLDER), url, str(clock())]
+    command = [sys.executable, str(HERE / "holder.py"), url, str(clock())]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "holding"
@@ -91,3 +106,58 @@ async def test_a_killed_holder_gives_its_hold_back(tmp_path: Path, clock: FakeCl
         assert not (await store.reserve(ask)).decision.allowed
         clock.advance(60)
         assert (await store.reserve(ask)).decision.allowed
+
+
+TASKS, EACH = 64, 12
+
+
+def recorded(url: str, kill_after: int | None = None) -> dict[str, str]:
+    """Let a process record under load, perhaps until it is killed; the events it acknowledged, by their keys."""
+    command = [sys.executable, str(HERE / "recorder.py"), url, str(TASKS), str(EACH)]
+    lines: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line)
+            if len(lines) == kill_after:
+                os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == (0 if kill_after is None else -signal.SIGKILL)
+    # The last line of a killed process may have been cut off.
+    return dict(line.split() for line in lines if line.endswith("\n"))
+
+
+async def test_a_process_killed_under_load_has_written_what_it_acknowledged_once(url: str) -> None:
+    subjects = Subjects("user1", "team")
+    async with open_store(url) as store:
+        await store.set_limit(TokenLimit("group:team", "tokens", "day", 10_000))
+        await store.set_limit(TokenLimit("user:user1", "requests", "day", 10_000))
+    known: dict[str, str] = {}
+    for kill_after in (100, 250, None):
+        acknowledged = await anyio.to_thread.run_sync(recorded, url, kill_after)
+        assert {key: acknowledged[key] for key in known.keys() & acknowledged.keys()} == {
+            key: event_id for key, event_id in known.items() if key in acknowledged
+        }
+        known |= acknowledged
+        async with open_store(url) as store:
+            counted = Counter(event.event_id for event in await events_of(store))
+        assert set(counted.values()) == {1}
+        assert counted.keys() >= set(known.values())
+    assert len(known) == len(set(known.values())) == len(counted) == TASKS * EACH
+    async with open_store(url) as store:
+        rows = await store.status(subjects)
+        # Nothing is held twice either: the second process got the first one's holds and settled them.
+        assert {(row.limit.subject, row.used, row.reserved) for row in rows} == {
+            ("group:team", TASKS * EACH, 0),
+            ("user:user1", TASKS * EACH // 4, 0),
+        }
+
+
+async def test_processes_racing_with_the_same_keys_write_each_event_once(url: str) -> None:
+    async with open_store(url):
+        pass
+    found = await asyncio.gather(*(anyio.to_thread.run_sync(recorded, url) for _ in range(3)))
+    assert found[0] == found[1] == found[2]
+    async with open_store(url) as store:
+        events = await events_of(store)
+    assert len(events) == TASKS * EACH
+    assert {event.event_id for event in events} == set(found[0].values())
