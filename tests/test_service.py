@@ -3,12 +3,15 @@
 import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import CountingIds, FakeClock
 from tokenward import (
+    BudgetAmounts,
+    BudgetRequest,
     EstimateRequest,
     InvalidInput,
     QuotaRequest,
@@ -20,9 +23,12 @@ from tokenward import (
     Tokenward,
     UnknownPrice,
 )
-from tokenward.engine.errors import ConfigurationError, StoreUnavailable
+from tokenward.engine.errors import ConfigurationError, StoreUnavailable, UnknownBudget
 from tokenward.engine.types import DAY_US, SECOND_US, JsonObject
 from tokenward.storage.sqlite import SqliteStore
+from tokenward.storage.store import LedgerStore
+from tokenward.tools.definition import ToolContext
+from tokenward.tools.record_usage import record_usage
 
 pytestmark = pytest.mark.anyio
 
@@ -109,6 +115,102 @@ async def test_bad_quota_requests_name_the_field(service: Tokenward, request_: Q
     assert error.value.field == field
 
 
+async def test_a_tier_is_priced_and_kept_with_the_event(service: Tokenward, clock: FakeClock) -> None:
+    usage = TokenUsage(1_000, 100)
+    receipt = await service.record_usage(RecordRequest(model="gpt-4o", usage=usage, tier="batch"))
+    assert receipt.cost_nano == (1_000 * 2_500 + 100 * 10_000) // 2
+    events = (await service.ledger()).events(0, clock() + 1)
+    assert [(one.event_id, one.tier, one.cost_nano) async for one in events] == [
+        (receipt.event_id, "batch", receipt.cost_nano)
+    ]
+
+
+async def test_the_tool_takes_the_tier_from_the_response(service: Tokenward, clock: FakeClock) -> None:
+    usage: JsonObject = {"prompt_tokens": 1_000, "completion_tokens": 100, "total_tokens": 1_100}
+    context = ToolContext(service=service)
+    flex = await record_usage(context, model="gpt-5", response={"service_tier": "flex", "usage": usage})
+    plain = await record_usage(context, model="gpt-5", response={"service_tier": "default", "usage": usage})
+    assert Decimal(str(flex.cost)) == Decimal(str(plain.cost)) / 2
+    odd = await record_usage(context, model="gpt-5", response={"service_tier": "ultrafast", "usage": usage})
+    assert (odd.cost, plain.warnings) == (plain.cost, None)
+    assert any("'ultrafast'" in one for one in odd.warnings or [])
+    events = (await service.ledger()).events(0, clock() + 1)
+    assert sorted([one.tier async for one in events]) == ["flex", "standard", "standard"]
+
+
+async def test_many_events_are_recorded_counted_and_known_again(service: Tokenward, clock: FakeClock) -> None:
+    await service.set_limit(TokenLimit("user:alice", "tokens", "day", 10_000))
+    requests = [
+        RecordRequest(model="gpt-4o", usage=TokenUsage(10, number), idempotency_key=f"key-{number}")
+        for number in range(300)
+    ]
+    first = await service.record_many(requests)
+    assert all(one.recorded for one in first)
+    again = await service.record_many(requests)
+    assert all(one.duplicate and not one.warnings for one in again)
+    assert [one.event_id for one in again] == [one.event_id for one in first]
+    tokens = sum(one.usage.total_tokens for one in requests)
+    assert (await service.quota_status()).limits[0].used == tokens
+    report = await service.usage_report(ReportRequest(clock() - DAY_US, clock() + 1))
+    assert (report.totals.requests, report.totals.total_tokens) == (300, tokens)
+
+
+async def test_a_key_with_other_content_is_answered_with_the_event_that_stands(service: Tokenward) -> None:
+    request = RecordRequest(model="gpt-4o", usage=TokenUsage(10), idempotency_key="k")
+    first = await service.record_usage(request)
+    other = await service.record_usage(RecordRequest(model="gpt-4o", usage=TokenUsage(11), idempotency_key="k"))
+    assert (other.recorded, other.event_id, other.cost_nano) == (False, first.event_id, first.cost_nano)
+    assert any("reused with other content" in one and first.event_id in one for one in other.warnings)
+
+
+async def test_an_old_event_counts_in_reports_only(service: Tokenward, clock: FakeClock) -> None:
+    await service.set_limit(TokenLimit("user:alice", "tokens", "month", 100, "calendar"))
+    at_us = clock() - 40 * DAY_US
+    receipt = await service.record_usage(RecordRequest(model="gpt-4o", usage=TokenUsage(50), at_us=at_us))
+    assert any("under no current limit" in one for one in receipt.warnings)
+    assert (await service.quota_status()).limits[0].used == 0
+    assert (await service.usage_report(ReportRequest(at_us, clock()))).totals.total_tokens == 50
+
+
+async def test_a_childs_budget_is_a_share_of_its_parents(service: Tokenward) -> None:
+    await service.set_limit(TokenLimit("user:alice", "tokens", "day", 10_000))
+    main = await service.open_budget(BudgetRequest(session="main", tokens=5_000, cost="1.50"))
+    assert (main.allowed, main.remaining) == (True, BudgetAmounts(5_000, "1.50", None))
+    child = await service.open_budget(BudgetRequest(session="child", parent="main", tokens=2_000))
+    assert (child.allowed, child.parent, child.remaining.tokens) == (True, "main", 2_000)
+    assert (await service.budget("main")).remaining.tokens == 3_000
+    refused = await service.open_budget(BudgetRequest(session="other", parent="main", tokens=4_000))
+    assert (refused.allowed, refused.denied_by) == (False, "session:main, budget")
+    await service.record_usage(RecordRequest(model="gpt-4o", usage=TokenUsage(500), session="child"))
+    over = await service.check_quota(QuotaRequest(tokens=1_501, model="gpt-4o", session="child"))
+    assert (over.allowed, over.denied_by) == (False, "session:child, budget")
+    closed = await service.close_budget("child")
+    assert (closed.used.tokens, closed.remaining.tokens) == (500, 1_500)
+    main = await service.budget("main")
+    assert (main.used.tokens, main.remaining.tokens) == (500, 4_500)
+    await service.close_budget("main")
+    status = (await service.quota_status()).limits[0]
+    assert (status.used, status.reserved) == (500, 0)
+    with pytest.raises(UnknownBudget, match="main"):
+        await service.budget("main")
+
+
+async def test_a_budget_that_the_limits_have_no_room_for_is_denied(service: Tokenward) -> None:
+    await service.set_limit(TokenLimit("user:alice", "requests", "day", 5))
+    answer = await service.open_budget(BudgetRequest(session="main", requests=6))
+    assert (answer.allowed, answer.denied_by) == (False, "user:alice, requests per day")
+
+
+async def test_a_budget_can_live_longer(service: Tokenward, clock: FakeClock) -> None:
+    opened = await service.open_budget(BudgetRequest(session="main", tokens=10, ttl_seconds=60))
+    assert opened.expires_us == clock() + 60 * SECOND_US
+    await service.extend_quota(str(opened.budget_id), 120)
+    assert (await service.budget("main")).expires_us == clock() + 120 * SECOND_US
+    clock.advance(120)
+    with pytest.raises(UnknownBudget):
+        await service.budget("main")
+
+
 async def test_a_time_in_the_future_is_refused(service: Tokenward, clock: FakeClock) -> None:
     late = RecordRequest(model="gpt-4o", usage=TokenUsage(1), at_us=clock() + DAY_US)
     with pytest.raises(InvalidInput, match="not in the future"):
@@ -176,6 +278,15 @@ async def test_limits_of_the_settings_are_written_on_connecting(tmp_path: Path) 
         assert await service.limits() == []
 
 
+async def test_counting_in_the_database_is_asked_for_and_needs_postgres() -> None:
+    async with Tokenward.open("memory://") as service:
+        assert await service.count_in_database(["x"], "gpt-4") is None
+        assert service.default_user == "default"
+    with pytest.raises(ConfigurationError, match="backend: pg_tiktoken counts in a Postgres store"):
+        async with Tokenward.open("memory://", backend="pg_tiktoken"):
+            pass
+
+
 async def test_a_store_that_is_down_closes_or_opens_the_gate(tmp_path: Path) -> None:
     (tmp_path / "ledger.db").write_text("this is no database, but it is long enough to be looked at" * 100)
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
@@ -217,7 +328,7 @@ async def test_a_limit_that_stands_is_not_set_again(tmp_path: Path, monkeypatch:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     async with Tokenward.open(url, limits=[limit]) as service:
         await service.quota_status()
-    monkeypatch.delattr(SqliteStore, "set_limit")
+    monkeypatch.delattr(LedgerStore, "set_limit")
     async with Tokenward.open(url, limits=[limit]) as service:
         assert await service.limits() == [limit]
 
@@ -234,7 +345,7 @@ async def test_a_store_that_comes_back_is_used(tmp_path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM token_usage").fetchone() == (0,)
 
 
-@pytest.mark.parametrize("url", ["redis://host", "sqlite://ledger.db", "ledger.db", "postgresql://u:secret@h/db"])
+@pytest.mark.parametrize("url", ["redis://host", "sqlite://ledger.db", "ledger.db", "mysql://u:secret@h/db"])
 async def test_a_url_that_names_no_store_is_refused_without_its_secrets(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^store: ") as error:
         async with Tokenward.open(url):

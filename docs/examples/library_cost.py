@@ -9,12 +9,12 @@ print(usd(cost.total_nano), "=", usd(cost.input_nano), "+", usd(cost.output_nano
 
 response: JsonObject = {
     "model": "claude-sonnet-4-5",
-    "usage": {"input_tokens": 50, "cache_read_input_tokens": 900, "output_tokens": 200},
+    "usage": {"input_tokens": 50, "cache_read_input_tokens": 900, "output_tokens": 200, "service_tier": "batch"},
 }
-model, usage = extract_usage(response, None, TokenCounter().catalog)
-print(model, usage.input_tokens, usage.cached_input_tokens, usage.output_tokens)
+found = extract_usage(response, None, TokenCounter().catalog)
+print(found.model, found.usage.input_tokens, found.usage.cached_input_tokens, found.usage.output_tokens, found.tier)
 
 try:
-    calculator.calculate_cost(usage, "my-own-model")
+    calculator.calculate_cost(found.usage, "my-own-model")
 except UnknownPrice as error:
     print(error)

@@ -23,22 +23,37 @@ if TYPE_CHECKING:
         TokenizationModel,
     )
     from tokenward.engine.errors import InvalidInput, StoreError, TokenwardError, UnknownPrice
-    from tokenward.engine.extraction import extract_usage
+    from tokenward.engine.extraction import ExtractedUsage, extract_usage
     from tokenward.engine.history import TokenOptimizer, compress_messages, truncate_history, validate_messages
+    from tokenward.engine.limits import TokenLimit
     from tokenward.engine.money import nano, usd
     from tokenward.engine.pricing import Cost, CostCalculator
-    from tokenward.engine.quota import TokenLimit
     from tokenward.engine.usage import TokenUsage, UsageEvent
+    from tokenward.requests import (
+        BudgetAmounts,
+        BudgetAnswer,
+        BudgetRequest,
+        QuotaCheck,
+        QuotaRequest,
+        RecordRequest,
+        Release,
+        UsageReceipt,
+    )
     from tokenward.service import CostEstimate, EstimateRequest, Tokenward
-    from tokenward.tracker import QuotaCheck, QuotaRequest, RecordRequest, Release, UsageReceipt, UsageTracker
+    from tokenward.sync import SyncTokenward
+    from tokenward.tracker import UsageTracker
 
 __all__ = [
     "BatchTokenCountResult",
+    "BudgetAmounts",
+    "BudgetAnswer",
+    "BudgetRequest",
     "Catalog",
     "Cost",
     "CostCalculator",
     "CostEstimate",
     "EstimateRequest",
+    "ExtractedUsage",
     "InvalidInput",
     "MessageCount",
     "ModelInfo",
@@ -48,6 +63,7 @@ __all__ = [
     "Release",
     "ReportRequest",
     "StoreError",
+    "SyncTokenward",
     "TokenCountResult",
     "TokenCounter",
     "TokenLimit",
@@ -80,14 +96,16 @@ _HOMES = {
     "engine.counting.messages": "count_messages",
     "engine.counting.results": "BatchTokenCountResult MessageCount TokenCountResult TokenizationModel",
     "engine.errors": "InvalidInput StoreError TokenwardError UnknownPrice",
-    "engine.extraction": "extract_usage",
+    "engine.extraction": "ExtractedUsage extract_usage",
     "engine.history": "TokenOptimizer compress_messages truncate_history validate_messages",
+    "engine.limits": "TokenLimit",
     "engine.money": "nano usd",
     "engine.pricing": "Cost CostCalculator",
-    "engine.quota": "TokenLimit",
     "engine.usage": "TokenUsage UsageEvent",
+    "requests": "BudgetAmounts BudgetAnswer BudgetRequest QuotaCheck QuotaRequest RecordRequest Release UsageReceipt",
     "service": "CostEstimate EstimateRequest Tokenward",
-    "tracker": "QuotaCheck QuotaRequest RecordRequest Release UsageReceipt UsageTracker",
+    "sync": "SyncTokenward",
+    "tracker": "UsageTracker",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

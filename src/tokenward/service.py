@@ -1,24 +1,40 @@
 """The one service object: the engine and the ledger behind it. Every door (tools, command line, library) calls it."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tokenward.engine.analytics import ReportRequest, UsageAnalytics, UsageReport
 from tokenward.engine.catalog import Catalog
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.messages import count_messages
-from tokenward.engine.counting.results import MessageCount
-from tokenward.engine.errors import InvalidInput, UnknownPrice
+from tokenward.engine.counting.results import BatchTokenCountResult, MessageCount
+from tokenward.engine.errors import ConfigurationError, InvalidInput, UnknownPrice
 from tokenward.engine.history import TokenOptimizer
+from tokenward.engine.limits import TokenLimit
 from tokenward.engine.messages.view import Format
 from tokenward.engine.pricing import Cost, CostCalculator, Tier
-from tokenward.engine.quota import Policy, TokenLimit
+from tokenward.engine.quota import Policy
 from tokenward.engine.types import Clock, JsonObject, JsonValue, NewId, random_id, system_clock
 from tokenward.engine.usage import Dimension, TokenUsage, UsageQuery, UsageSum
-from tokenward.storage.factory import DEFAULT_URL, open_store
-from tokenward.tracker import QuotaCheck, QuotaRequest, RecordRequest, Release, UsageReceipt, UsageTracker
+from tokenward.requests import (
+    BudgetAnswer,
+    BudgetRequest,
+    QuotaCheck,
+    QuotaRequest,
+    RecordRequest,
+    Release,
+    UsageReceipt,
+)
+from tokenward.storage.base import UsageStore
+from tokenward.storage.factory import DEFAULT_URL, is_postgres, open_store
+from tokenward.tracker import UsageTracker
+
+if TYPE_CHECKING:
+    from tokenward.storage.postgres.pg_tiktoken import PgTiktoken
+
+Backend: TypeAlias = Literal["tiktoken", "pg_tiktoken"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +71,21 @@ class Tokenward:
         clock: Now, microseconds UTC.
     """
 
-    def __init__(self, tracker: UsageTracker, counter: TokenCounter, calculator: CostCalculator, clock: Clock) -> None:
+    def __init__(
+        self,
+        tracker: UsageTracker,
+        counter: TokenCounter,
+        calculator: CostCalculator,
+        clock: Clock,
+        database_counter: "PgTiktoken | None" = None,
+    ) -> None:
         self.counter = counter
         self.calculator = calculator
         self.optimizer = TokenOptimizer(counter)
         self.tracker = tracker
         self.clock = clock
         self._analytics = UsageAnalytics()
+        self._database_counter = database_counter
 
     @classmethod
     @asynccontextmanager
@@ -75,29 +99,32 @@ class Tokenward:
         limits: Sequence[TokenLimit] = (),
         fail_open: bool = False,
         policy: Policy | None = None,
+        backend: Backend = "tiktoken",
         clock: Clock = system_clock,
         new_id: NewId = random_id,
     ) -> AsyncGenerator["Tokenward"]:
         """The service on the store behind ``url``. The store is connected by the first call that needs it.
 
         Args:
-            url: ``sqlite:///FILE`` (no file: the user's data directory) or ``memory://``.
+            url: ``sqlite:///FILE`` (no file: the user's data directory), ``postgresql://…`` or ``memory://``.
             default_user: Whose tokens they are when nobody is named.
             aliases: Own names for models, such as a deployment's.
             cache_size: Counts kept in memory.
             limits: Written to the store when it is connected.
             fail_open: Allow checks, with a warning, while the store is down; by default they fail.
             policy: The shares of the limits that priorities may use.
-            clock: Now, microseconds UTC.
+            backend: Where :meth:`count_in_database` counts: nowhere, or in a Postgres store by its extension
+                pg_tiktoken.
+            clock: Now, microseconds UTC; left alone, Postgres uses its server's.
             new_id: Makes identifiers.
 
         Raises:
-            ConfigurationError: The URL names no store.
+            ConfigurationError: The URL names no store, or the backend is Postgres' and the store is not.
         """
         counter = TokenCounter(cache_size=cache_size, catalog=Catalog(aliases))
         calculator = CostCalculator(counter.catalog, clock=clock)
         tracker = UsageTracker(
-            open_store(url, clock=clock, new_id=new_id),
+            open_store(url, clock=None if clock is system_clock else clock, new_id=new_id),
             counter=counter,
             calculator=calculator,
             clock=clock,
@@ -106,15 +133,27 @@ class Tokenward:
             fail_open=fail_open,
             policy=policy,
         )
-        try:
-            yield cls(tracker, counter, calculator, clock)
-        finally:
-            await tracker.aclose()
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(tracker.aclose)
+            in_database = _database_counter(url, counter) if backend == "pg_tiktoken" else None
+            if in_database is not None:
+                stack.push_async_callback(in_database.aclose)
+            yield cls(tracker, counter, calculator, clock, in_database)
 
     @property
     def default_user(self) -> str:
         """Whose tokens they are when nobody is named."""
         return self.tracker.default_user
+
+    async def count_in_database(self, texts: Sequence[str], model: str) -> BatchTokenCountResult | None:
+        """The tokens of texts by the backend ``pg_tiktoken``; ``None`` where that is not the backend.
+
+        What the database cannot count is counted in process; each result's ``method`` and ``warnings`` say so.
+        Raises InvalidInput, UnknownEncoding.
+        """
+        if self._database_counter is None:
+            return None
+        return await self._database_counter.count_tokens_batch(texts, model)
 
     def count_messages(
         self,
@@ -181,6 +220,10 @@ class Tokenward:
         """See :meth:`UsageTracker.record_usage`."""
         return await self.tracker.record_usage(request)
 
+    async def record_many(self, requests: Sequence[RecordRequest]) -> list[UsageReceipt]:
+        """See :meth:`UsageTracker.record_many`."""
+        return await self.tracker.record_many(requests)
+
     async def release_quota(self, reservation_id: str) -> Release:
         """See :meth:`UsageTracker.release_quota`."""
         return await self.tracker.release_quota(reservation_id)
@@ -188,6 +231,18 @@ class Tokenward:
     async def extend_quota(self, reservation_id: str, ttl_seconds: int = 600) -> int:
         """See :meth:`UsageTracker.extend_quota`."""
         return await self.tracker.extend_quota(reservation_id, ttl_seconds)
+
+    async def open_budget(self, request: BudgetRequest) -> BudgetAnswer:
+        """See :meth:`UsageTracker.open_budget`."""
+        return await self.tracker.open_budget(request)
+
+    async def close_budget(self, session: str, user: str | None = None) -> BudgetAnswer:
+        """See :meth:`UsageTracker.close_budget`."""
+        return await self.tracker.close_budget(session, user)
+
+    async def budget(self, session: str, user: str | None = None) -> BudgetAnswer:
+        """See :meth:`UsageTracker.budget`."""
+        return await self.tracker.budget(session, user)
 
     async def usage_report(self, request: ReportRequest) -> UsageReport:
         """Totals, rows, top users, hours of the day and a forecast over a period."""
@@ -208,3 +263,15 @@ class Tokenward:
     async def limits(self, subject: str | None = None) -> list[TokenLimit]:
         """The limits of one subject, or all."""
         return await self.tracker.limits(subject)
+
+    async def ledger(self) -> UsageStore:
+        """The store, connected: for work on the ledger itself. Raises StoreError."""
+        return await self.tracker.ledger()
+
+
+def _database_counter(url: str, counter: TokenCounter) -> "PgTiktoken":
+    from tokenward.storage.postgres.pg_tiktoken import PgTiktoken  # noqa: PLC0415 - heavy
+
+    if not is_postgres(url):
+        raise ConfigurationError("backend: pg_tiktoken counts in a Postgres store; open one with postgresql://….")
+    return PgTiktoken(url, counter, record=counter.record_call)
