@@ -41,6 +41,7 @@ async def open_context(settings: Settings) -> AsyncGenerator[ToolContext]:
         limits=settings.token_limits,
         fail_open=settings.fail_open,
         policy=settings.policy,
+        backend=settings.backend,
     ) as service:
         yield ToolContext(service=service, roots=settings.roots, timezone=settings.timezone)
 

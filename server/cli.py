@@ -24,8 +24,10 @@ _MODULES = {
     "cost": "cli_money",
     "models": "cli_money",
     "quota": "cli_quota",
+    "budget": "cli_budget",
     "report": "cli_usage",
     "record": "cli_usage",
+    "db": "cli_db",
     "doctor": "cli_doctor",
 }
 """Which module holds a command."""
@@ -77,7 +79,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings file (TOML).")
-@click.option("--store", metavar="URL", help="The ledger: sqlite:///FILE or memory://.")
+@click.option("--store", metavar="URL", help="The ledger: sqlite:///FILE, postgresql://… or memory://.")
 @click.option("--user", metavar="NAME", help="Who the tokens belong to.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False))
 @click.pass_context

@@ -19,12 +19,13 @@ from tokenward.server.cli_session import Session, emit_json, json_option, pass_s
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tokenward.engine.counting.results import TokenCountResult
     from tokenward.server.settings import Settings
     from tokenward.tools.definition import ToolContext
 
 Verdict: TypeAlias = Literal["ok", "note", "broken"]
 
-_PACKAGES = ("mcp", "pydantic", "tiktoken", "genai-prices", "aiosqlite")
+_PACKAGES = ("mcp", "pydantic", "tiktoken", "genai-prices", "aiosqlite", "psycopg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ def _store(session: Session) -> Iterator[Finding]:
     limits = session.run(work)
     yield Finding("store", "ok", f"reachable, schema up to date, limits set: {limits}")
     yield from _store_file(session.settings().store)
+    yield from _pg_tiktoken(session)
 
 
 def _store_file(url: str) -> Iterator[Finding]:
@@ -162,6 +164,29 @@ def _store_file(url: str) -> Iterator[Finding]:
     detail = f"{path.absolute()}, {path.stat().st_size:,} bytes"
     exposed = os.name == "posix" and path.stat().st_mode & 0o077
     yield Finding("store file", "note" if exposed else "ok", detail + (", readable by others" if exposed else ""))
+
+
+def _pg_tiktoken(session: Session) -> Iterator[Finding]:
+    """Whether a Postgres store counts texts, found out by counting one."""
+    from tokenward.storage.factory import is_postgres  # noqa: PLC0415 - heavy
+
+    settings = session.settings()
+    if not is_postgres(settings.store):
+        return
+    from tokenward.storage.postgres.pg_tiktoken import PgTiktoken  # noqa: PLC0415 - heavy
+
+    async def work(context: "ToolContext") -> "TokenCountResult":
+        counter = PgTiktoken(settings.store, context.service.counter)
+        try:
+            return (await counter.count_tokens_batch(["tokenward"])).results[0]
+        finally:
+            await counter.aclose()
+
+    counted, used = session.run(work), settings.backend == "pg_tiktoken"
+    if counted.method == "pg_tiktoken":
+        yield Finding("pg_tiktoken", "ok", f"offered by the database, {'used' if used else 'not used'}")
+    else:
+        yield Finding("pg_tiktoken", "note" if used else "ok", counted.warnings[-1].removesuffix("."))
 
 
 def _show(console: "Console", findings: list[Finding]) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from tokenward.engine.errors import InvalidInput, nearest, shown
+from tokenward.engine.limits import METRICS, Metric, TokenLimit
 from tokenward.engine.money import nano, usd
-from tokenward.engine.quota import METRICS, Metric, TokenLimit
 from tokenward.engine.types import JsonObject
 from tokenward.engine.windows import WINDOWS, Mode, Window
 from tokenward.server.cli_session import Session, emit, emit_json, json_option, pass_session, read_request

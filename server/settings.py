@@ -32,15 +32,17 @@ from pydantic_settings import (
 )
 
 from tokenward.engine.errors import ConfigurationError, InvalidInput, nearest, shown
+from tokenward.engine.limits import Metric, TokenLimit, check_name
 from tokenward.engine.money import nano
-from tokenward.engine.quota import Metric, Policy, Priority, TokenLimit, check_name
+from tokenward.engine.quota import Policy, Priority
 from tokenward.engine.windows import Mode, Window
 from tokenward.engine.zones import time_zone
-from tokenward.storage.factory import DEFAULT_URL, sqlite_path
+from tokenward.storage.factory import DEFAULT_URL, check_url, is_postgres
 
 ENVIRONMENT_PREFIX = "TOKENWARD_"
 
 _PASSWORD = re.compile(r"(?<=://)([^/:@?]*):.*@")
+_PARAMETERS = re.compile(r"\?(?=\w+=)")
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 
@@ -111,7 +113,8 @@ class Settings(BaseSettings):
     """Everything that can be set.
 
     Attributes:
-        store: URL of the ledger: ``sqlite:///FILE``, ``memory://``; see :mod:`tokenward.storage.factory`.
+        store: URL of the ledger: ``sqlite:///FILE``, ``postgresql://…`` or ``memory://``; see
+            :mod:`tokenward.storage.factory`.
         user: Whose tokens they are, where a caller names nobody.
         roots: Folders below which files may be counted.
         log_level: What is logged, to standard error.
@@ -120,6 +123,7 @@ class Settings(BaseSettings):
         limits: Limits that hold besides those in the store.
         timezone: IANA name of the zone of dates, calendar limits and reports that name none.
         cache_size: How many counts are remembered.
+        backend: Where texts are counted: in process, or in the store's Postgres by its extension pg_tiktoken.
         priorities: The share of a limit, in percent, that each priority may use; what is not set may use all.
     """
 
@@ -134,6 +138,7 @@ class Settings(BaseSettings):
     limits: tuple[LimitSetting, ...] = ()
     timezone: str = "UTC"
     cache_size: int = Field(default=1000, ge=0, le=10_000_000)
+    backend: Literal["tiktoken", "pg_tiktoken"] = "tiktoken"
     priorities: dict[Priority, Annotated[int, Field(ge=1, le=100)]] = {}
 
     @property
@@ -175,8 +180,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _usable(self) -> Self:
         if "://" not in self.store:
-            raise InvalidInput("store", "expected a URL, such as sqlite:///FILE or memory://.")
-        sqlite_path(self.store)
+            raise InvalidInput("store", "expected a URL, such as sqlite:///FILE or postgresql://HOST/DATABASE.")
+        check_url(self.store)
+        if self.backend == "pg_tiktoken" and not is_postgres(self.store):
+            raise InvalidInput("backend", "pg_tiktoken counts in a Postgres store; give store=postgresql://….")
         check_name("user", self.user)
         time_zone(self.timezone)
         named: set[tuple[str, str, str]] = set()
@@ -274,8 +281,11 @@ def default_config_file() -> Path:
 
 def masked(url: str) -> str:
     """A URL without its password, and without parameters that could hold one."""
-    address, _, parameters = _PASSWORD.sub(r"\1:***@", url).partition("?")
-    return f"{address}?***" if parameters else address
+    address, *parameters = _PARAMETERS.split(url, maxsplit=1)
+    if any("@" in one for one in parameters):  # where the password ends is a guess: nothing is shown
+        return f"{url.partition('://')[0]}://***"
+    address, mark, _ = _PASSWORD.sub(r"\1:***@", address).partition("?")
+    return f"{address}?***" if parameters or mark else address
 
 
 def _explained(error: ValidationError) -> str:

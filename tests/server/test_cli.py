@@ -2,51 +2,16 @@
 
 import json
 import os
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import pytest
-from click.testing import CliRunner, Result
 from rich.console import Console
 
+from tests.server.conftest import Json, Run
 from tokenward.engine.errors import InvalidInput, StoreUnavailable
 from tokenward.server import cli_doctor, render
-from tokenward.server.cli import cli
 from tokenward.server.cli_session import Session, refusal
-
-Run: TypeAlias = Callable[..., Result]
-Json: TypeAlias = Callable[..., dict[str, Any]]
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    (tmp_path / "config.toml").touch()
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    environment = {
-        "TOKENWARD_CONFIG": str(tmp_path / "config.toml"),
-        "TOKENWARD_STORE": f"sqlite:///{tmp_path / 'ledger.db'}",
-        "TOKENWARD_USER": "alice",
-    }
-
-    def invoke(*arguments: str, stdin: str | bytes | None = None) -> Result:
-        return CliRunner().invoke(cli, list(arguments), input=stdin, env=environment, prog_name="tokenward")
-
-    return invoke
-
-
-@pytest.fixture
-def answer(run: Run) -> Json:
-    def invoke(*arguments: str, stdin: str | None = None) -> dict[str, Any]:
-        result = run(*arguments, "--json", stdin=stdin)
-        assert result.exit_code in (0, 3), result.stderr
-        assert result.stdout.count("\n") == 1
-        document: dict[str, Any] = json.loads(result.stdout)
-        return document
-
-    return invoke
 
 
 def test_help_lists_the_commands_and_each_has_help(run: Run) -> None:

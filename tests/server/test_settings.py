@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tokenward.engine.errors import ConfigurationError
-from tokenward.engine.quota import TokenLimit
+from tokenward.engine.limits import TokenLimit
 from tokenward.server import settings as settings_module
 from tokenward.server.settings import load_settings, masked
 
@@ -179,10 +179,48 @@ def test_a_missing_file_is_an_error_only_when_named(tmp_path: Path) -> None:
         ("postgresql://me:sec/r@et?@host/db", "postgresql://me:***@host/db"),
         ("postgresql://:secret@host/db", "postgresql://:***@host/db"),
         ("postgresql://host/db?password=secret", "postgresql://host/db?***"),
+        ("postgresql://me:secret@host/db?password=secret&sslmode=require", "postgresql://me:***@host/db?***"),
+        ("postgres://me:secret@one:5432,two:5433/db?", "postgres://me:***@one:5432,two:5433/db?***"),
+        ("postgresql:///db?host=/run/postgresql&password=secret", "postgresql:///db?***"),
+        ("postgresql://me:secret@host/db?password=sec@ret", "postgresql://***"),
+        ("postgresql://host:5432/db?password=sec@ret", "postgresql://***"),
+        ("postgresql://me:p@x?y=secret@host/db", "postgresql://***"),
     ],
 )
 def test_passwords_are_masked(url: str, shown: str) -> None:
     assert masked(url) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@host:5432/db",
+        "postgres://host/db",
+        "postgresql:///db?host=/run/postgresql&connect_timeout=3&options=-csearch_path%3Dtokens",
+        "postgresql://one:5432,two:5432/db?target_session_attrs=read-write",
+    ],
+)
+def test_postgres_is_a_store(url: str) -> None:
+    assert load_settings(store=url).store == url
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://me:secret@host/db", "postgresql:secret", "postgresql+psycopg://secret", "secret"]
+)
+def test_what_is_no_store_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(store=url)
+    assert "secret" not in str(caught.value)
+    assert "postgresql://" in str(caught.value)
+
+
+def test_counting_in_the_database_needs_postgres() -> None:
+    assert load_settings(store="postgresql://host/db", backend="pg_tiktoken").backend == "pg_tiktoken"
+    assert load_settings(store="memory://").backend == "tiktoken"
+    with pytest.raises(ConfigurationError, match="Setting backend: pg_tiktoken counts in a Postgres store"):
+        load_settings(store="memory://", backend="pg_tiktoken")
+    with pytest.raises(ConfigurationError, match="Setting backend: Input should be 'tiktoken' or 'pg_tiktoken'"):
+        load_settings(store="postgresql://host/db", backend="tiktok")
 
 
 def test_a_wrong_store_is_refused_without_being_shown() -> None:

@@ -1,0 +1,51 @@
+"""What the tests of the commands share: a command line in a folder and on a ledger of its own."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tokenward.server.cli import cli
+
+Run: TypeAlias = Callable[..., Result]
+Json: TypeAlias = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The settings' variables. A test may change them before it runs a command."""
+    (tmp_path / "config.toml").touch()
+    return {
+        "TOKENWARD_CONFIG": str(tmp_path / "config.toml"),
+        "TOKENWARD_STORE": f"sqlite:///{tmp_path / 'ledger.db'}",
+        "TOKENWARD_USER": "alice",
+    }
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs a command."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+    def invoke(*arguments: str, stdin: str | bytes | None = None) -> Result:
+        return CliRunner().invoke(cli, list(arguments), input=stdin, env=environment, prog_name="tokenward")
+
+    return invoke
+
+
+@pytest.fixture
+def answer(run: Run) -> Json:
+    """Runs a command that does its work, or is refused by a limit, and reads its JSON."""
+
+    def invoke(*arguments: str, stdin: str | bytes | None = None) -> dict[str, Any]:
+        result = run(*arguments, "--json", stdin=stdin)
+        assert result.exit_code in (0, 3), result.stderr
+        assert result.stdout.count("\n") == 1
+        document: dict[str, Any] = json.loads(result.stdout)
+        return document
+
+    return invoke
