@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 
+from tokenward.engine.limits import Metric, Scope
 from tokenward.engine.money import usd
-from tokenward.engine.quota import LimitStatus, Metric, Priority, Scope
+from tokenward.engine.quota import LimitStatus, Priority
 from tokenward.engine.types import JsonObject
 from tokenward.engine.windows import Window
+from tokenward.requests import QuotaRequest
 from tokenward.tools.definition import Result, Tool, ToolContext
 from tokenward.tools.times import rfc3339
-from tokenward.tracker import QuotaRequest
 
 
 class Requested(Result):

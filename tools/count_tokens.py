@@ -7,6 +7,7 @@ from itertools import islice
 import anyio.to_thread
 
 from tokenward.engine.counting.counter import TextCounter
+from tokenward.engine.counting.results import BatchTokenCountResult, Method
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.usage import MAX_TOKENS
 from tokenward.files import FileText, SkippedFile, read_files
@@ -48,6 +49,8 @@ class _Tally:
 
     def __init__(self, counter: TextCounter) -> None:
         self.counter = counter
+        self.method: Method = counter.method
+        self.warnings = counter.info.warnings
         self.tokens = self.lower = self.upper = 0
         self.items: list[CountedItem] = []
         self.skipped: list[SkippedItem] = []
@@ -61,6 +64,17 @@ class _Tally:
     def add_texts(self, texts: Iterable[str]) -> None:
         for index, text in enumerate(texts):
             self.add(text, index=index)
+
+    def add_counted(self, batch: BatchTokenCountResult) -> None:
+        """What the database counted, or said that it could not; what it says of several texts is said once."""
+        for index, one in enumerate(batch.results):
+            self.tokens += one.token_count
+            self.lower += one.lower
+            self.upper += one.upper
+            self.items.append(CountedItem(index=index, tokens=one.token_count))
+        methods: set[Method] = {one.method for one in batch.results}
+        self.method = methods.pop() if len(methods) == 1 else "pg_tiktoken"
+        self.warnings = tuple(dict.fromkeys(warning for one in batch.results for warning in one.warnings))
 
     def add_files(self, files: Iterator[FileText | SkippedFile]) -> bool:
         """Count the next few files; false when there are none left."""
@@ -91,7 +105,11 @@ async def count_tokens(
     if max_context is not None and not 1 <= max_context <= MAX_TOKENS:
         raise InvalidInput("max_context", f"expected an integer from 1 to {MAX_TOKENS}.")
     tally = _Tally(context.service.counter.text_counter(model))
-    if text is not None:
+    given = texts if text is None else [text]
+    counted = None if given is None else await context.service.count_in_database(given, model)
+    if counted is not None:
+        tally.add_counted(counted)
+    elif text is not None:
         await run_sized(partial(tally.add, text), text)
     elif texts is not None:
         await run_sized(partial(tally.add_texts, texts), texts)
@@ -117,14 +135,14 @@ def _result(tally: _Tally, max_context: int | None, detail: Detail, *, listed: b
         lower=tally.lower,
         upper=tally.upper,
         exact=counter.exact,
-        method=counter.method,
+        method=tally.method,
         model=counter.info.requested,
         encoding=counter.info.encoding,
         items=tally.items[:shown] if listed else None,
         items_omitted=_omitted(tally.items, shown) if listed else None,
         skipped=tally.skipped[:shown] or None,
         skipped_omitted=_omitted(tally.skipped, shown),
-        warnings=list(counter.info.warnings) or None,
+        warnings=list(tally.warnings) or None,
     )
 
 

@@ -3,14 +3,14 @@
 from typing import Annotated
 
 from tokenward.engine.errors import InvalidInput
-from tokenward.engine.extraction import extract_usage
+from tokenward.engine.extraction import ExtractedUsage, extract_usage
 from tokenward.engine.money import usd
 from tokenward.engine.quota import Priority
 from tokenward.engine.types import JsonObject
 from tokenward.engine.usage import TokenUsage
+from tokenward.requests import RecordRequest
 from tokenward.tools.definition import ANYTHING, Result, Tool, ToolContext
 from tokenward.tools.times import moment_us
-from tokenward.tracker import RecordRequest
 
 
 class Recorded(Result):
@@ -50,16 +50,17 @@ async def record_usage(
     if response is not None:
         if input_tokens is not None or output_tokens is not None or any(parts):
             raise InvalidInput("response", "give either response or the token numbers, not both.")
-        _, usage = extract_usage(response, model, context.service.counter.catalog)
+        extracted = extract_usage(response, model, context.service.counter.catalog)
     elif input_tokens is None or output_tokens is None:
         missing = "input_tokens" if input_tokens is None else "output_tokens"
         raise InvalidInput(missing, "give both input_tokens and output_tokens, or the provider's response instead.")
     else:
-        usage = TokenUsage(input_tokens, output_tokens, *parts)
+        extracted = ExtractedUsage(model, TokenUsage(input_tokens, output_tokens, *parts))
     receipt = await context.service.record_usage(
         RecordRequest(
             model=model,
-            usage=usage,
+            usage=extracted.usage,
+            tier=extracted.tier,
             user=user,
             group=group,
             session=session,
@@ -77,7 +78,7 @@ async def record_usage(
         cost=None if receipt.cost_nano is None else usd(receipt.cost_nano),
         overage=receipt.overage,
         user=receipt.user,
-        warnings=list(receipt.warnings) or None,
+        warnings=[*extracted.warnings, *receipt.warnings] or None,
     )
 
 

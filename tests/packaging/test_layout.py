@@ -13,7 +13,7 @@ import tokenward
 from tests.packaging.project import ROOT, packages, project_files, pyproject, rooms, setuptools_table
 
 # Modules that come with a dependency, in the version it needs.
-PARTS_OF_OTHERS = {"mcp_types": "mcp", "pydantic_core": "pydantic"}
+PARTS_OF_OTHERS = {"mcp_types": "mcp", "psycopg_pool": "psycopg", "pydantic_core": "pydantic"}
 
 
 def test_packages_are_the_folders() -> None:

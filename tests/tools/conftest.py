@@ -10,7 +10,7 @@ from mcp.client import Client
 from mcp_types import CallToolResult, TextContent
 
 from tests.conftest import CountingIds, FakeClock
-from tokenward.engine.quota import TokenLimit
+from tokenward.engine.limits import TokenLimit
 from tokenward.engine.types import JsonObject
 from tokenward.server.strict import StrictServer
 from tokenward.service import Tokenward
