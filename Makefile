@@ -8,7 +8,7 @@ STAMP := $(VENV)/.complete
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench constraints clean
+.PHONY: help setup demo test lint format bench bench-ledger constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,10 +39,13 @@ format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(STAMP) ## measure: start-up, counting, ledger
+bench: $(STAMP) ## measure: start-up, counting
 	$(BIN)/python -m bench.initialize
 	$(BIN)/python -m bench.counting
-	$(BIN)/python -m bench.ledger
+
+bench-ledger: $(STAMP) ## measure the ledger against its peers, a quarter of an hour; ARGS=--quick for a short run
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --group bench
+	$(BIN)/python -m bench.ledger $(ARGS)
 
 constraints: ## take today's newest versions into constraints.txt
 	@scripts/make_constraints.sh

@@ -1,107 +1,92 @@
-"""What a durable write of the ledger costs, against the least SQLite can do on the same disk.
+"""The ledger's speed and exactness, as ratios against peers on the same work, measured in turns in one run.
 
-A write is one `check_quota` that reserves, or one `record_usage` that settles it; both are on disk before they answer.
-The floor is one INSERT and one COMMIT, in the same mode (WAL, synchronous FULL). The last row shows what many tasks at
-once gain or lose.
+Parts: ``sqlite`` and ``postgres`` (reserve and settle per second), ``history`` (checks and reports with millions of
+events), ``bulk`` (recording many events), ``budgets`` (who stays under a limit), ``memory`` (of a process that records
+a million events). Work is measured at the store: pricing and counting tokens are not in it.
 """
 
 import argparse
 import asyncio
+import os
+import platform
+import shutil
 import sqlite3
 import sys
 import tempfile
 import time
-from itertools import count
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import ExitStack
 
-from bench.timing import Comparison, compare, print_table
-from tokenward import QuotaRequest, RecordRequest, TokenLimit, TokenUsage, Tokenward
+from bench import budgets, bulk, history, memory, places, throughput
+from bench.history import History
+from bench.places import MissingError, Place
 
-MODEL = "gpt-4o"
-USERS = 100
-TASKS = 64
-WRITES = 512
-LIMITS = (
-    TokenLimit("default", "tokens", "minute", 10**12),
-    TokenLimit("default", "cost", "day", 10**15),
-    TokenLimit("global", "tokens", "day", 10**15),
-)
+PARTS = ("sqlite", "postgres", "history", "bulk", "budgets", "memory")
+BYTES_PER_EVENT = 1_200
+"""Of both databases, with indexes, rollup and Postgres' log; a generous estimate."""
 
 
-async def reserve_and_settle(service: Tokenward, user: str) -> None:
-    check = await service.check_quota(
-        QuotaRequest(user=user, model=MODEL, input_tokens=1_000, max_output_tokens=500, reserve=True)
-    )
-    if check.reservation_id is None:
-        raise RuntimeError(f"not reserved: {check.reason}")
-    await service.record_usage(
-        RecordRequest(
-            user=user,
-            model=MODEL,
-            usage=TokenUsage(input_tokens=1_000, output_tokens=400),
-            reservation_id=check.reservation_id,
-        )
-    )
-
-
-async def seconds_per_write(url: str, tasks: int) -> float:
-    async with Tokenward.open(url, limits=LIMITS) as service:
-        await reserve_and_settle(service, "warm-up")
-
-        async def work(task: int) -> None:
-            for step in range(WRITES // 2 // tasks):
-                await reserve_and_settle(service, f"user-{(task + step * tasks) % USERS}")
-
-        start = time.perf_counter()
-        await asyncio.gather(*(work(task) for task in range(tasks)))
-        return (time.perf_counter() - start) / WRITES
-
-
-def seconds_per_commit(path: Path) -> float:
-    connection = sqlite3.connect(path, isolation_level=None)
+def ledgers(stack: ExitStack) -> list[Place]:
+    """SQLite, and Postgres if it is there."""
+    found = [stack.enter_context(places.sqlite())]
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("CREATE TABLE event (id INTEGER PRIMARY KEY, user TEXT, tokens INTEGER)")
-        start = time.perf_counter()
-        for number in range(WRITES):
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("INSERT INTO event (user, tokens) VALUES (?, ?)", (f"user-{number % USERS}", 1_400))
-            connection.execute("COMMIT")
-        return (time.perf_counter() - start) / WRITES
-    finally:
-        connection.close()
+        found.append(stack.enter_context(places.postgres()))
+    except MissingError as error:
+        print(f"\nnot measured: {error}")
+    return found
 
 
-def measured(folder: Path, tasks: int, pairs: int) -> Comparison:
-    numbers = count()
-    return compare(
-        lambda: asyncio.run(seconds_per_write(f"sqlite:///{folder}/ledger-{tasks}-{next(numbers)}.db", tasks)),
-        lambda: seconds_per_commit(folder / f"floor-{tasks}-{next(numbers)}.db"),
-        pairs=pairs,
-    )
+def refuse_if_small(events: int) -> None:
+    """The made history must fit on the disk."""
+    free, needed = shutil.disk_usage(tempfile.gettempdir()).free, events * BYTES_PER_EVENT
+    if free < needed:
+        raise MissingError(
+            f"history: {needed / 1e9:.0f} GB are needed in {tempfile.gettempdir()}, {free / 1e9:.0f} GB are free; "
+            "give a smaller --events"
+        )
 
 
-def row(name: str, seconds: float, ratio: float) -> tuple[str, ...]:
-    return (name, f"{1 / seconds:,.0f}", f"{seconds * 1e6:,.0f} µs", f"{ratio:.2f}")
+def part(name: str, everywhere: Sequence[Place], past: History, *, quick: bool) -> None:
+    """Measure one part and print its tables."""
+    if name == "budgets":
+        budgets.measure(everywhere, quick=quick)
+        return
+    if name == "history":
+        refuse_if_small(past.events)
+    for place in everywhere:
+        if name in ("sqlite", "postgres"):
+            if place.name.lower() == name:
+                asyncio.run(throughput.measure(place, quick=quick))
+        elif name == "history":
+            asyncio.run(history.measure(place, history=past, quick=quick))
+        elif name == "bulk":
+            asyncio.run(bulk.measure(place, quick=quick))
+        else:
+            memory.measure(place, quick=quick)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=8)
+    parser.add_argument("--only", choices=PARTS, action="append", help="measure this part; may be repeated")
+    parser.add_argument("--events", type=int, help="of the user whose history is checked (10,000,000)")
+    parser.add_argument("--quick", action="store_true", help="a smoke run: few repetitions, 100,000 events")
+    parser.add_argument("--others", type=int, help="events of the other users together (a tenth of that)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        alone = measured(Path(folder), 1, options.pairs)
-        shared = measured(Path(folder), TASKS, options.pairs)
-    print_table(
-        "Durable writes (reserve or settle) on SQLite",
-        [
-            ("one write", "per second", "time", "ratio"),
-            row("INSERT + COMMIT", alone.floor, 1),
-            row("tokenward, 1 task", alone.ours, alone.ratio),
-            row(f"tokenward, {TASKS} tasks", shared.ours, shared.ratio),
-        ],
+    heavy: int = options.events or (100_000 if options.quick else 10_000_000)
+    past = History(heavy, options.others or heavy // 10)
+    print(
+        f"{time.strftime('%Y-%m-%d %H:%M')}, {platform.system()}, {os.cpu_count()} CPUs, "
+        f"{platform.python_implementation()} {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        f"{past.heavy:,} + {past.others:,} events of history"
     )
+    print("Medians; the ratio is the median of the ratios pair by pair, with its quartiles.")
+    with ExitStack() as stack:
+        everywhere = ledgers(stack)
+        for name in options.only or PARTS:
+            try:
+                part(name, everywhere, past, quick=options.quick)
+            except MissingError as error:
+                print(f"\nnot measured: {error}")
     return 0
 
 
