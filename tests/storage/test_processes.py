@@ -21,7 +21,7 @@ from tokenward.storage.factory import open_store
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PROCESSES = 8
-LIMIT = 2_000
+LIMIT = 1_000
 HERE = Path(__file__).parent
 
 
