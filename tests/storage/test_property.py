@@ -315,13 +315,13 @@ async def limits_anew(store: UsageStore) -> None:
         await store.set_limit(limit)
 
 
-@settings(max_examples=110, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(PLANS)
 def test_a_ledger_in_memory_lives_as_the_model_does(plan: Plan) -> None:
     anyio.run(live, "memory://", plan, limits_anew)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(PLANS)
 def test_a_ledger_in_a_file_lives_as_the_model_does(plan: Plan) -> None:
     with TemporaryDirectory() as folder:
@@ -334,7 +334,7 @@ def test_a_ledger_in_a_file_lives_as_the_model_does(plan: Plan) -> None:
         anyio.run(live, f"sqlite:///{path}", plan, forget)
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PLANS)
 def test_a_ledger_in_postgres_lives_as_the_model_does(postgres_cluster: Cluster, plan: Plan) -> None:
     with postgres_cluster.schema() as url:
