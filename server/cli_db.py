@@ -14,6 +14,7 @@ from tokenward.engine.money import usd
 from tokenward.engine.types import DAY_US, MINUTE_US, JsonObject, JsonValue
 from tokenward.server.cli_files import input_stream, output_stream
 from tokenward.server.cli_session import Session, emit_json, json_option, pass_session, warn
+from tokenward.storage.factory import is_postgres
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,7 @@ def db_upgrade(session: Session, *, partitions: bool, as_json: bool) -> None:
             await _partition(url)
         return await store.describe()
 
-    if partitions and not url.startswith(("postgresql://", "postgres://")):
+    if partitions and not is_postgres(url):
         raise click.UsageError("--partitions is for Postgres; other stores have no partitions.")
     status = _with_store(session, work)
     before, after = status.found_version, status.schema_version

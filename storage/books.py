@@ -48,10 +48,7 @@ class KnownLimits:
         new = [subjects for subjects in named if subjects not in self._bindings]
         wanted = {name for subjects in new for name in subjects.names} | {"default"}
         if missing := sorted(wanted - self._limits.keys()):
-            found: dict[str, list[TokenLimit]] = {subject: [] for subject in missing}
-            for limit in await tx.limits(missing):
-                found[limit.subject].append(limit)
-            self._limits |= found
+            self._limits |= {subject: [] for subject in missing} | quota.by_subject(await tx.limits(missing))
         for subjects in new:
             self._bindings[subjects] = quota.bind(subjects, self._limits)
 
@@ -138,9 +135,9 @@ class Books:
         self.changes.reservations.pop(reservation_id, None)
         self.changes.dropped.add(reservation_id)
 
-    def answer(self, kind: AnswerKey) -> JsonObject | None:
+    def answer(self, key: AnswerKey) -> JsonObject | None:
         """What was answered to a key before."""
-        return self.loaded.answers.get(kind)
+        return self.loaded.answers.get(key)
 
     def put_answer(self, key: AnswerKey, answer: JsonObject) -> None:
         """Remember an answer."""
@@ -197,8 +194,11 @@ class Books:
     async def complete(self, tx: Transaction, named: Iterable[Subjects]) -> None:
         """Rebuild, from the ledger, the counters that a limit of these subjects reads and no state holds."""
         missing: dict[tuple[str, Span], dict[str, TokenLimit]] = {}
-        for subject, limit in {one for subjects in named for one in self.known.bindings(subjects)}:
-            if limit.counter not in self.loaded.states.setdefault(subject, {}):
+        bound: dict[str, list[Binding]] = {}
+        for one in {one for subjects in named for one in self.known.bindings(subjects)}:
+            bound.setdefault(one.subject, []).append(one)
+        for subject, own in bound.items():
+            for limit in quota.missing_counters(self.loaded.states.setdefault(subject, {}), own):
                 missing.setdefault((limit.counter, limit.span), {})[subject] = limit
         for limits in missing.values():
             for same in _by_scope(limits):

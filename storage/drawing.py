@@ -106,7 +106,7 @@ def settle(books: Books, hold: Reservation, used: Amounts) -> None:
     if not hold.path:
         return
     if hold.reservation_id in hold.path:
-        _give_back(books, hold.path[:-1], hold.amounts)
+        _pass_on(books, hold.path[:-1], hold.amounts)
         budget = books.budget(hold.reservation_id)
         if budget is not None:
             ended = replace(budget, ended_us=books.now_us)
@@ -114,8 +114,7 @@ def settle(books: Books, hold: Reservation, used: Amounts) -> None:
             given_back = BudgetStatus(ended, hold.amounts, parent_of(ended))
             books.put_answer(closed_key(ended.subjects.user, ended.subjects.session), closed_answer(given_back))
         return
-    _give_back(books, hold.path, minus(hold.amounts, used))
-    _take(books, hold.path, minus(used, hold.amounts))
+    _pass_on(books, hold.path, plus(hold.amounts, negative(used)))
     _count_used(books, hold.path, used)
 
 
@@ -131,14 +130,10 @@ def _count_used(books: Books, path: Sequence[str], used: Amounts) -> None:
         _change(books, budget, NOTHING)
 
 
-def _give_back(books: Books, path: Sequence[str], rest: Amounts) -> None:
+def _pass_on(books: Books, path: Sequence[str], rest: Amounts) -> None:
+    """Give back to the budgets of a path what is left; what was too much (less than nothing) is taken there."""
     for budget, part in covering(_open(books, path), rest):
         _change(books, budget, part)
-
-
-def _take(books: Books, path: Sequence[str], excess: Amounts) -> None:
-    for budget, part in covering(_open(books, path), excess):
-        _change(books, budget, negative(part))
 
 
 def _change(books: Books, budget: Budget, amounts: Amounts) -> None:

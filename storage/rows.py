@@ -1,7 +1,7 @@
 """Rows to nouns and back, the same for every database: the columns stand in the same order everywhere."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, LiteralString, cast
 
 from tokenward.engine.budget import Budget, BudgetStatus, Share
@@ -10,7 +10,8 @@ from tokenward.engine.quota import State
 from tokenward.engine.types import NANO_PER_USD, JsonObject
 from tokenward.engine.usage import Dimension, TokenUsage, UsageEvent, UsageSum
 from tokenward.storage.base import HourlyUsage, Reservation
-from tokenward.storage.rollup import Sums, UserKey
+from tokenward.storage.rollup import Rollup, Sums, UserKey
+from tokenward.storage.transaction import AnswerKey
 
 _SEPARATOR = "\n"
 """Between the parts of a path: no name holds one."""
@@ -186,6 +187,17 @@ def hourly_numbers(line: HourlyUsage) -> tuple[UserKey, Sums]:
     sums = [one.requests, one.input_tokens, one.output_tokens, one.cached_tokens, one.cache_write_tokens]
     sums += [one.reasoning_tokens, one.cost_nano // NANO_PER_USD, one.cost_nano % NANO_PER_USD, one.unpriced_requests]
     return (line.quarter_hour, line.user, line.group, line.model, line.endpoint), sums
+
+
+def new_lines(lines: Iterable[HourlyUsage], standing: Collection[tuple[object, ...]]) -> Rollup:
+    """What lines of the rollup add whose keys do not stand in it yet."""
+    return Rollup({key: sums for key, sums in map(hourly_numbers, lines) if key not in standing})
+
+
+def on_paths(reservations: Iterable[Reservation], answers: Mapping[AnswerKey, JsonObject]) -> set[str]:
+    """The budgets that holds draw on, pending ones and those that have ended."""
+    ended = (texts_of(answer.get("path")) for (kind, _), answer in answers.items() if kind == "ended")
+    return {name for path in (*(one.path for one in reservations), *ended) for name in path}
 
 
 def closed_answer(status: BudgetStatus) -> JsonObject:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol, TypeAlias
 from tokenward.engine.budget import Budget
 from tokenward.engine.limits import Amounts, Subjects, TokenLimit
 from tokenward.engine.quota import State
-from tokenward.engine.types import DAY_US, JsonObject
+from tokenward.engine.types import DAY_US, SECOND_US, JsonObject
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage.base import Added, HourlyUsage, Repricing, Reservation
 
@@ -25,6 +25,26 @@ ALL_HOLDS = 2**62
 
 class Moved(Exception):  # noqa: N818 - no error, a reason to start anew
     """What a batch touches changed between looking and locking."""
+
+
+FORGET_AT_ONCE = 50_000
+"""Old answers are forgotten a few at a time, so that no batch waits long for it."""
+
+_FORGET_EVERY_US = 10 * SECOND_US
+
+
+@dataclass(slots=True)
+class Forgetting:
+    """When a process last forgot old answers."""
+
+    last_us: int = 0
+
+    def due(self, now_us: int) -> bool:
+        """Whether it is time again; if so, the next time is later."""
+        if abs(now_us - self.last_us) < _FORGET_EVERY_US:
+            return False
+        self.last_us = now_us
+        return True
 
 
 AnswerKind: TypeAlias = Literal["reserve", "record", "ended", "closed"]

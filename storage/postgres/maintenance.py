@@ -9,7 +9,7 @@ from tokenward.storage import rollup, rows
 from tokenward.storage.base import Added, HourlyUsage, Repricing
 from tokenward.storage.postgres import sql
 from tokenward.storage.postgres.transaction import Connection, columns_of, event_parts, rollup_parts, run
-from tokenward.storage.rollup import QUARTER_HOUR_US, Rollup
+from tokenward.storage.rollup import QUARTER_HOUR_US
 from tokenward.storage.transaction import sorted_out, subjects_of
 
 
@@ -82,10 +82,7 @@ class PostgresMaintenance:
         quarters = sorted({one.quarter_hour for one in lines})
         found = await (await self._connection.execute(sql.HOURLY_OF, [quarters])).fetchall()
         standing = {tuple(row[:5]) for row in found}
-        new = {key: sums for key, sums in map(rows.hourly_numbers, lines) if key not in standing}
-        added = Rollup()
-        for key, sums in new.items():
-            added.add(key, sums)
+        added = rows.new_lines(lines, standing)
         await run(self._connection, rollup_parts(added, self._shard))
         await self._execute(sql.REMEMBER_PRUNED, (max(quarters, default=-1) + 1) * QUARTER_HOUR_US)
-        return len(new)
+        return len(added.users)

@@ -39,7 +39,7 @@ MARK_IF_NEW: LiteralString = MARK + " ON CONFLICT DO NOTHING"
 PEEK_RESERVATIONS: LiteralString = (
     "(SELECT " + RESERVATION_COLUMNS + " FROM reservation "
     "WHERE expires <= coalesce(%s::bigint, (extract(epoch FROM now()) * 1000000)::bigint) "
-    "ORDER BY expires LIMIT 1000) UNION SELECT "
+    "ORDER BY expires LIMIT %s) UNION SELECT "
     + RESERVATION_COLUMNS
     + " FROM reservation WHERE reservation_id = ANY(%s::text[])"
 )

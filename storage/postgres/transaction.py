@@ -14,13 +14,24 @@ from psycopg.rows import TupleRow
 
 from tokenward.engine.budget import Budget
 from tokenward.engine.limits import Amounts, TokenLimit
-from tokenward.engine.types import SECOND_US, Clock, JsonObject
+from tokenward.engine.types import Clock, JsonObject
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage import rollup, rows
 from tokenward.storage.base import Reservation
 from tokenward.storage.postgres import sql
 from tokenward.storage.rollup import Rollup
-from tokenward.storage.transaction import KEEP_ANSWERS_US, AnswerKey, Changes, Loaded, Moved, Peek, Wanted
+from tokenward.storage.transaction import (
+    FORGET_AT_ONCE,
+    KEEP_ANSWERS_US,
+    MOST_EXPIRED,
+    AnswerKey,
+    Changes,
+    Forgetting,
+    Loaded,
+    Moved,
+    Peek,
+    Wanted,
+)
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
 
@@ -32,10 +43,6 @@ _LONGEST, _MOST_VALUES = 4_000, 50
 
 _REMEMBERED = 100_000
 """Most subjects that are kept in mind."""
-
-_FORGET_EVERY_US = 10 * SECOND_US
-_FORGET_AT_ONCE = 50_000
-"""Old answers are forgotten a few at a time, so that no batch waits long for it."""
 
 
 def columns_of(given: Iterable[Sequence[object]], count: int) -> list[list[object]]:
@@ -49,11 +56,11 @@ class Memory:
 
     Attributes:
         subjects: Whose rows of ``quota_state`` are there, as far as is known.
-        forgotten_us: When old answers were last forgotten.
+        forgetting: When old answers were last forgotten.
     """
 
     subjects: set[str] = field(default_factory=set[str])
-    forgotten_us: int = 0
+    forgetting: Forgetting = field(default_factory=Forgetting)
 
 
 class PostgresTransaction:
@@ -99,7 +106,7 @@ class PostgresTransaction:
         async with self._connection.pipeline():
             version = await self._execute(sql.SHARE_VERSION)
             known = await self._answers(answers)
-            holds = await self._execute(sql.PEEK_RESERVATIONS, now_us, list(reservation_ids))
+            holds = await self._execute(sql.PEEK_RESERVATIONS, now_us, MOST_EXPIRED, list(reservation_ids))
             open_budgets = await self._open_budgets(sessions)
             ((limits_version,),) = await version.fetchall()
             found_answers = await _answers_of(known)
@@ -118,11 +125,7 @@ class PostgresTransaction:
         self, reservations: Iterable[Reservation], answers: dict[AnswerKey, JsonObject], known: dict[str, Budget]
     ) -> dict[str, Budget]:
         """The budgets on the way to what was found, as far as they are not known."""
-        ids = {name for one in reservations for name in one.path}
-        ids |= {
-            name for (kind, _), one in answers.items() if kind == "ended" for name in rows.texts_of(one.get("path"))
-        }
-        ids |= {name for one in known.values() for name in one.path}
+        ids = rows.on_paths(reservations, answers).union(*(one.path for one in known.values()))
         if not (missing := sorted(ids - known.keys())):
             return {}
         return await _budgets_of(await self._execute(sql.BUDGETS, missing))
@@ -194,7 +197,7 @@ class PostgresTransaction:
         return [rows.reservation_of(row) for row in found]
 
     async def write(self, changes: Changes, now_us: int, batch_id: str) -> None:
-        """Write a batch's changes, and its mark: all in one statement, whose parts touch different tables."""
+        """Write a batch's changes, and its mark: all in one statement, whose parts touch different rows."""
         answers = [(*key, rows.dump(answer), now_us) for key, answer in changes.answers.items()]
         parts = [Part(sql.MARK, (batch_id, now_us))] if batch_id else []
         if changes.states:
@@ -205,19 +208,14 @@ class PostgresTransaction:
         parts += part(sql.PUT_RESERVATIONS, map(rows.reservation_values, changes.reservations.values()))
         parts += part(sql.PUT_BUDGETS, map(rows.budget_values, changes.budgets.values()))
         parts += await event_parts(self._connection, changes.events, self._shard)
-        if len(answers) < _COPY_FROM:
-            # The mark is an answer too: the same table cannot be written by two parts if their rows could meet.
-            parts += part(sql.PUT_ANSWERS, answers)
+        parts += part(sql.PUT_ANSWERS, answers)
         await run(self._connection, parts)
-        if len(answers) >= _COPY_FROM:
-            await run(self._connection, part(sql.PUT_ANSWERS, answers))
         await self._forget(now_us)
 
     async def _forget(self, now_us: int) -> None:
         """Forget answers and ended budgets past their keeping time, now and then."""
-        if abs(now_us - self._memory.forgotten_us) >= _FORGET_EVERY_US:
-            self._memory.forgotten_us = now_us
-            await self._execute(sql.FORGET_ANSWERS, now_us - KEEP_ANSWERS_US, _FORGET_AT_ONCE)
+        if self._memory.forgetting.due(now_us):
+            await self._execute(sql.FORGET_ANSWERS, now_us - KEEP_ANSWERS_US, FORGET_AT_ONCE)
             await self._execute(sql.FORGET_BUDGETS, now_us - KEEP_ANSWERS_US)
 
 

@@ -23,6 +23,7 @@ from tokenward.storage import reading, rows
 from tokenward.storage.base import HourlyUsage, StoreStatus
 from tokenward.storage.migrate import latest_version, schema_version, upgrade
 from tokenward.storage.sqlite.transaction import SqliteMaintenance, SqliteTransaction
+from tokenward.storage.transaction import Forgetting
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process's transaction. The store's patience goes on from there."""
@@ -75,7 +76,7 @@ class SqliteDatabase:
         self._identity: tuple[int, int] | None = None
         self._idle_readers: list[aiosqlite.Connection] = []
         self._reading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
-        self._forgotten_us = [0]
+        self._forgetting = Forgetting()
         self._found_version = 0
 
     async def connect(self) -> None:
@@ -133,7 +134,7 @@ class SqliteDatabase:
     async def transaction(self) -> AsyncGenerator[SqliteTransaction]:
         """One transaction that holds the write lock from its peek on."""
         async with self._writer() as connection:
-            yield SqliteTransaction(connection, self._clock, self._forgotten_us)
+            yield SqliteTransaction(connection, self._clock, self._forgetting)
 
     @asynccontextmanager
     async def maintenance(self) -> AsyncGenerator[SqliteMaintenance]:

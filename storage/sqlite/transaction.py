@@ -12,26 +12,24 @@ import aiosqlite
 
 from tokenward.engine.budget import Budget
 from tokenward.engine.limits import Amounts, TokenLimit
-from tokenward.engine.types import NANO_PER_USD, SECOND_US, Clock, JsonObject
+from tokenward.engine.types import NANO_PER_USD, Clock, JsonObject
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage import rollup, rows
 from tokenward.storage.base import Added, HourlyUsage, Repricing, Reservation
 from tokenward.storage.rollup import Rollup
 from tokenward.storage.sqlite import sql
 from tokenward.storage.transaction import (
+    FORGET_AT_ONCE,
     KEEP_ANSWERS_US,
     AnswerKey,
     Changes,
+    Forgetting,
     Loaded,
     Peek,
     Wanted,
     sorted_out,
     subjects_of,
 )
-
-_FORGET_EVERY_US = 10 * SECOND_US
-_FORGET_AT_ONCE = 50_000
-"""Old answers are forgotten a few at a time, so that no batch waits long for it."""
 
 _IN = "IN (SELECT value FROM json_each(?))"
 
@@ -74,11 +72,11 @@ class _Statements:
 class SqliteTransaction(_Statements):
     """A :class:`~tokenward.storage.transaction.Transaction`. It begins with the peek, so that both go together."""
 
-    def __init__(self, connection: aiosqlite.Connection, clock: Clock, forgotten_us: list[int]) -> None:
+    def __init__(self, connection: aiosqlite.Connection, clock: Clock, forgetting: Forgetting) -> None:
         super().__init__(connection)
         self.now_us = clock()
         self._clock = clock
-        self._forgotten_us = forgotten_us
+        self._forgetting = forgetting
         self._likely: dict[str, tuple[str, int] | None] = {}
         self._peek = Peek(0, {}, (), ())
 
@@ -107,10 +105,7 @@ class SqliteTransaction(_Statements):
         self._likely = dict.fromkeys(likely) | {subject: (state, written) for subject, state, written in states}
         ((version, *_), *_) = found
         reservations = [rows.reservation_of(row) for _, *row in found if row[0] is not None]
-        paths = [one.path for one in reservations]
-        for (kind, _), answer in known.items():
-            paths += [rows.texts_of(answer.get("path"))] if kind == "ended" else []
-        budgets = await self._budgets(sessions, {one for path in paths for one in path})
+        budgets = await self._budgets(sessions, rows.on_paths(reservations, known))
         self._peek = Peek(version, known, reservations, budgets)
         return self._peek
 
@@ -221,14 +216,13 @@ class SqliteTransaction(_Statements):
 
     async def _forget(self, now_us: int) -> None:
         """Forget answers and ended budgets past their keeping time, now and then."""
-        if abs(now_us - self._forgotten_us[0]) < _FORGET_EVERY_US:
+        if not self._forgetting.due(now_us):
             return
-        self._forgotten_us[0] = now_us
         old = "SELECT kind, key FROM event_key WHERE created < ? ORDER BY created LIMIT ?"
         await self._rows(
             f"DELETE FROM event_key WHERE (kind, key) IN ({old})",
             now_us - KEEP_ANSWERS_US,
-            _FORGET_AT_ONCE,
+            FORGET_AT_ONCE,
         )
         await self._rows("DELETE FROM budget WHERE ended < ?", now_us - KEEP_ANSWERS_US)
 
@@ -297,10 +291,7 @@ class SqliteMaintenance(_Statements):
         query = f"SELECT {rows.HOURLY_COLUMNS} FROM usage_hourly WHERE quarter_hour {_IN}"
         quarters = sorted({one.quarter_hour for one in lines})
         standing = {tuple(row[:5]) for row in await self._rows(query, json.dumps(quarters))}
-        new = {key: sums for key, sums in map(rows.hourly_numbers, lines) if key not in standing}
-        added = Rollup()
-        for key, sums in new.items():
-            added.add(key, sums)
+        added = rows.new_lines(lines, standing)
         await self.add_rollup(added)
         await self._remember_pruned((max(quarters, default=-1) + 1) * rollup.QUARTER_HOUR_US)
-        return len(new)
+        return len(added.users)
