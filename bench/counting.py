@@ -10,7 +10,7 @@ from itertools import count
 
 from bench.timing import compare, print_table
 from tokenward.engine.counting.counter import TokenCounter
-from tokenward.engine.counting.encodings import load_encoding
+from tokenward.engine.tokenizers.encodings import load_encoding
 
 MODEL = "gpt-4o"
 ENCODING = "o200k_base"

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from tokenward.engine.counting.encodings import ENCODING_NAMES
 from tokenward.engine.datafiles import object_at, read_json, text_at
 from tokenward.engine.errors import CorruptData, InvalidInput, UnknownEncoding, shown
+from tokenward.engine.tokenizers.encodings import ENCODING_NAMES
 from tokenward.engine.types import JsonObject
 
 MAX_NAME_CHARACTERS = 256

@@ -80,7 +80,7 @@ def _installation() -> Iterator[Finding]:
 
 def _vocabularies() -> Iterator[Finding]:
     """Every encoding is built, which checks its file's SHA-256, and counts a known text."""
-    from tokenward.engine.counting.encodings import ENCODING_NAMES, load_encoding  # noqa: PLC0415 - heavy
+    from tokenward.engine.tokenizers.encodings import ENCODING_NAMES, load_encoding  # noqa: PLC0415 - heavy
 
     names = sorted(ENCODING_NAMES)
     for name in names:

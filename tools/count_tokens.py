@@ -7,8 +7,9 @@ from itertools import islice
 import anyio.to_thread
 
 from tokenward.engine.counting.counter import TextCounter
-from tokenward.engine.counting.results import BatchTokenCountResult, Method
+from tokenward.engine.counting.results import BatchTokenCountResult
 from tokenward.engine.errors import InvalidInput
+from tokenward.engine.tokenizers.base import Method
 from tokenward.engine.usage import MAX_TOKENS
 from tokenward.files import FileText, SkippedFile, read_files
 from tokenward.tools.counted import Counted, window_fit

@@ -1,6 +1,6 @@
 """What every count answers: the number, how far it can be trusted, and how it stands to the context window."""
 
-from tokenward.engine.counting.results import Method
+from tokenward.engine.tokenizers.base import Method
 from tokenward.tools.definition import Result
 
 

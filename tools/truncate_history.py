@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated
 
-from tokenward.engine.counting.results import Method
 from tokenward.engine.history import Strategy
+from tokenward.engine.tokenizers.base import Method
 from tokenward.engine.types import JsonObject
 from tokenward.tools.definition import TEXT, Detail, FormatName, Result, System, Tool, ToolContext
 from tokenward.tools.work import run_sized

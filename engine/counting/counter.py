@@ -4,17 +4,47 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from typing import Protocol
 
 from tokenward.engine.catalog import Catalog, ModelInfo
 from tokenward.engine.counting.cache import CountCache
-from tokenward.engine.counting.estimate import words_bounds, words_estimate
-from tokenward.engine.counting.families import TextCounter, counter_for
-from tokenward.engine.counting.results import BatchTokenCountResult, Method, TokenCountResult, TokenizationModel
+from tokenward.engine.counting.results import BatchTokenCountResult, TokenCountResult
 from tokenward.engine.errors import InvalidInput
+from tokenward.engine.tokenizers.base import Method, TokenizationModel, Tokenizer, TokenizerOptions
+from tokenward.engine.tokenizers.estimate import words_bounds, words_estimate
+from tokenward.engine.tokenizers.registry import tokenizer_for
 
 __all__ = ["TextCounter", "TokenCounter", "get_token_counter"]
+
+
+class TextCounter(Protocol):
+    """Counts texts for one model: its tokenizer, with what is known of the model."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model it counts for."""
+        ...
+
+    @property
+    def method(self) -> Method:
+        """How it counts."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether its counts are the true ones."""
+        ...
+
+    def count(self, text: str) -> int:
+        """The tokens of a text, without any message overhead. Never raises on a string; the empty one has none."""
+        ...
+
+    def bounds(self, text: str, tokens: int) -> tuple[int, int]:
+        """The lowest and the highest true count to expect for a text that ``count`` gave ``tokens`` for."""
+        ...
+
 
 _REMEMBERED_MODELS = 256
 """How many spellings of models' names are kept resolved; callers choose the names, so it has a limit."""
@@ -26,6 +56,7 @@ class TokenCounter:
     Args:
         cache_size: The most counts to keep; 0 keeps none.
         catalog: The models that are known, with the configured aliases.
+        options: What the user has set about tokenizers.
         timer: Seconds that only go up, for ``processing_time``.
     """
 
@@ -34,12 +65,14 @@ class TokenCounter:
         *,
         cache_size: int = 1000,
         catalog: Catalog | None = None,
+        options: TokenizerOptions | None = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.catalog = catalog if catalog is not None else Catalog()
         self._cache = CountCache(cache_size)
         self._metrics = _Metrics()
         self._timer = timer
+        self._options = options if options is not None else TokenizerOptions()
         self._counter_for = lru_cache(_REMEMBERED_MODELS)(self._new_counter)
 
     @property
@@ -176,7 +209,8 @@ class TokenCounter:
         return {**self._metrics.summary(), "cache_entries": len(self._cache), "cache_size": self._cache.size}
 
     def _new_counter(self, model: str) -> "_MeasuredCounter":
-        return _MeasuredCounter(counter_for(self.catalog.resolve(model)), self._cache, self._metrics, self._timer)
+        info = self.catalog.resolve(model)
+        return _MeasuredCounter(info, tokenizer_for(info, self._options), self._cache, self._metrics, self._timer)
 
 
 @cache
@@ -193,21 +227,26 @@ class _Measured:
 
 
 class _MeasuredCounter:
-    """A ``TextCounter`` behind the cache, with its work recorded."""
+    """A model's tokenizer behind the cache, with its work recorded."""
 
     def __init__(
-        self, counter: TextCounter, counts: CountCache, metrics: "_Metrics", timer: Callable[[], float]
+        self,
+        info: ModelInfo,
+        tokenizer: Tokenizer,
+        counts: CountCache,
+        metrics: "_Metrics",
+        timer: Callable[[], float],
     ) -> None:
-        self.info: ModelInfo = counter.info
-        self.method: Method = counter.method
-        self.exact: bool = counter.exact
-        self.bounds = counter.bounds
-        self._count = counter.count
+        self.info = replace(info, encoding=tokenizer.encoding)
+        self.method: Method = tokenizer.method
+        self.exact: bool = tokenizer.exact
+        self.bounds = tokenizer.bounds
+        self._count = tokenizer.count
         self._counts = counts
         self._metrics = metrics
         self._timer = timer
         # Models that share a way of counting share their counts.
-        self._scope = f"{counter.method} {counter.info.family} {counter.info.encoding}"
+        self._scope = f"{tokenizer.method} {info.family} {tokenizer.encoding}"
 
     def count(self, text: str) -> int:
         """The tokens of a text."""

@@ -7,11 +7,12 @@ from tokenward.engine.counting.amounts import Share, breakdown_of, sum_amounts
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.estimated_chat import EstimatedShares
 from tokenward.engine.counting.openai_chat import OpenAIShares
-from tokenward.engine.counting.results import MessageCount, MessageCountRow, Method
+from tokenward.engine.counting.results import MessageCount, MessageCountRow
 from tokenward.engine.counting.tool_definitions import read_tools
 from tokenward.engine.errors import InvalidMessages
 from tokenward.engine.messages import provider_format, read_messages
 from tokenward.engine.messages.view import Format, Message, Part
+from tokenward.engine.tokenizers.base import Method
 from tokenward.engine.types import JsonObject, JsonValue
 
 

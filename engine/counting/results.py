@@ -1,26 +1,9 @@
 """What a count is worth: results that say how they were made and between which bounds the truth lies."""
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Literal, TypeAlias
 
 from tokenward.engine.messages.view import Format
-
-Method: TypeAlias = Literal[
-    "tiktoken", "ctok", "mistral-common", "huggingface", "provider_api", "pg_tiktoken", "estimate"
-]
-
-
-class TokenizationModel(StrEnum):
-    """The seven encodings that OpenAI has published."""
-
-    GPT2 = "gpt2"
-    R50K_BASE = "r50k_base"
-    P50K_BASE = "p50k_base"
-    P50K_EDIT = "p50k_edit"
-    CL100K_BASE = "cl100k_base"
-    O200K_BASE = "o200k_base"
-    O200K_HARMONY = "o200k_harmony"
+from tokenward.engine.tokenizers.base import Method
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,14 @@ from typing import Final, Literal
 
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.messages import RequestCounter, count_messages
-from tokenward.engine.counting.results import MessageCount, Method
+from tokenward.engine.counting.results import MessageCount
 from tokenward.engine.errors import InvalidInput, nearest, shown
 from tokenward.engine.history.plan import Plan, Planner
 from tokenward.engine.history.strategies import STRATEGIES, Policy, Strategy
 from tokenward.engine.history.validate import check_conversation
 from tokenward.engine.messages import provider_format, read_messages
 from tokenward.engine.messages.view import Format
+from tokenward.engine.tokenizers.base import Method
 from tokenward.engine.types import JsonObject, JsonValue
 
 _ATTEMPTS: Final = 8

@@ -16,18 +16,14 @@ if TYPE_CHECKING:
     from tokenward.engine.catalog import Catalog, ModelInfo
     from tokenward.engine.counting.counter import TokenCounter, get_token_counter
     from tokenward.engine.counting.messages import count_messages
-    from tokenward.engine.counting.results import (
-        BatchTokenCountResult,
-        MessageCount,
-        TokenCountResult,
-        TokenizationModel,
-    )
+    from tokenward.engine.counting.results import BatchTokenCountResult, MessageCount, TokenCountResult
     from tokenward.engine.errors import InvalidInput, StoreError, TokenwardError, UnknownPrice
     from tokenward.engine.extraction import ExtractedUsage, extract_usage
     from tokenward.engine.history import TokenOptimizer, compress_messages, truncate_history, validate_messages
     from tokenward.engine.limits import TokenLimit
     from tokenward.engine.money import nano, usd
     from tokenward.engine.pricing import Cost, CostCalculator
+    from tokenward.engine.tokenizers.base import TokenizationModel, Tokenizer, TokenizerOptions
     from tokenward.engine.usage import TokenUsage, UsageEvent
     from tokenward.requests import (
         BudgetAmounts,
@@ -70,6 +66,8 @@ __all__ = [
     "TokenOptimizer",
     "TokenUsage",
     "TokenizationModel",
+    "Tokenizer",
+    "TokenizerOptions",
     "Tokenward",
     "TokenwardError",
     "UnknownPrice",
@@ -94,13 +92,14 @@ _HOMES = {
     "engine.catalog": "Catalog ModelInfo",
     "engine.counting.counter": "TokenCounter get_token_counter",
     "engine.counting.messages": "count_messages",
-    "engine.counting.results": "BatchTokenCountResult MessageCount TokenCountResult TokenizationModel",
+    "engine.counting.results": "BatchTokenCountResult MessageCount TokenCountResult",
     "engine.errors": "InvalidInput StoreError TokenwardError UnknownPrice",
     "engine.extraction": "ExtractedUsage extract_usage",
     "engine.history": "TokenOptimizer compress_messages truncate_history validate_messages",
     "engine.limits": "TokenLimit",
     "engine.money": "nano usd",
     "engine.pricing": "Cost CostCalculator",
+    "engine.tokenizers.base": "TokenizationModel Tokenizer TokenizerOptions",
     "engine.usage": "TokenUsage UsageEvent",
     "requests": "BudgetAmounts BudgetAnswer BudgetRequest QuotaCheck QuotaRequest RecordRequest Release UsageReceipt",
     "service": "CostEstimate EstimateRequest Tokenward",

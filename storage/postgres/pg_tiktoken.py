@@ -18,9 +18,10 @@ import anyio.to_thread
 
 from tokenward.engine.catalog import ModelInfo
 from tokenward.engine.counting.counter import TokenCounter
-from tokenward.engine.counting.results import BatchTokenCountResult, Method, TokenCountResult, TokenizationModel
-from tokenward.engine.counting.text import DIRECT_CHARACTERS, replace_lone_surrogates
+from tokenward.engine.counting.results import BatchTokenCountResult, TokenCountResult
 from tokenward.engine.errors import InvalidInput
+from tokenward.engine.tokenizers.base import Method, TokenizationModel
+from tokenward.engine.tokenizers.text import DIRECT_CHARACTERS, replace_lone_surrogates
 
 if TYPE_CHECKING:
     import psycopg

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tiktoken.model import MODEL_PREFIX_TO_ENCODING, MODEL_TO_ENCODING
 
 from tokenward.engine.catalog import MAX_NAME_CHARACTERS, Catalog, ModelInfo
-from tokenward.engine.counting.encodings import ENCODING_NAMES
 from tokenward.engine.errors import InvalidInput, UnknownEncoding
+from tokenward.engine.tokenizers.encodings import ENCODING_NAMES
 
 CATALOG = Catalog({"my-deployment": "gpt-4o", "azure/Other": "anthropic/claude-opus-4.7", "house_base": "o3"})
 

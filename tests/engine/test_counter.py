@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tokenward.engine.catalog import Catalog
 from tokenward.engine.counting.cache import CountCache
 from tokenward.engine.counting.counter import TextCounter, TokenCounter, get_token_counter
-from tokenward.engine.counting.encodings import load_encoding
-from tokenward.engine.counting.results import TokenizationModel
 from tokenward.engine.errors import InvalidInput, UnknownEncoding
+from tokenward.engine.tokenizers.base import TokenizationModel
+from tokenward.engine.tokenizers.encodings import load_encoding
 
 TEXT = "Hello, world! This is a test."
 

@@ -15,9 +15,9 @@ import tiktoken
 from pydantic import TypeAdapter
 from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
-from tokenward.engine.counting import encodings
-from tokenward.engine.counting.encodings import ENCODING_NAMES, load_encoding, piece_pattern, read_ranks
 from tokenward.engine.errors import CorruptData, UnknownEncoding
+from tokenward.engine.tokenizers import encodings
+from tokenward.engine.tokenizers.encodings import ENCODING_NAMES, load_encoding, piece_pattern, read_ranks
 
 NAMES = sorted(ENCODING_NAMES)
 
@@ -157,7 +157,7 @@ def refuse(event, arguments):
 
 sys.addaudithook(refuse)
 from tokenward.engine.counting.counter import TokenCounter
-from tokenward.engine.counting.encodings import ENCODING_NAMES, load_encoding
+from tokenward.engine.tokenizers.encodings import ENCODING_NAMES, load_encoding
 heavy = {"tiktoken", "regex", "requests", "genai_prices", "pydantic"} & set(sys.modules)
 assert not heavy, heavy
 for name in ENCODING_NAMES:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenward.engine.counting.encodings import load_encoding
-from tokenward.engine.counting.estimate import (
+from tokenward.engine.tokenizers.encodings import load_encoding
+from tokenward.engine.tokenizers.estimate import (
     SAMPLE_CHARACTERS,
     FamilyEstimate,
     Ratio,

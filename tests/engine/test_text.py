@@ -8,9 +8,9 @@ import tiktoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenward.engine.counting import text as text_module
-from tokenward.engine.counting.encodings import load_encoding
-from tokenward.engine.counting.text import count_by_pieces, count_piece, count_text, replace_lone_surrogates
+from tokenward.engine.tokenizers import text as text_module
+from tokenward.engine.tokenizers.encodings import load_encoding
+from tokenward.engine.tokenizers.text import count_by_pieces, count_piece, count_text, replace_lone_surrogates
 
 DIFFERENT = ["r50k_base", "p50k_base", "cl100k_base", "o200k_base"]
 """The four vocabularies; the other encodings differ in special tokens only."""

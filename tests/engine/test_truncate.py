@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from tests.engine.histories import FORMATS, History, counter, histories
 from tokenward.engine.counting.counter import TextCounter, TokenCounter
 from tokenward.engine.counting.messages import count_messages
-from tokenward.engine.counting.results import MessageCount, Method
+from tokenward.engine.counting.results import MessageCount
 from tokenward.engine.errors import InvalidInput, InvalidMessages
 from tokenward.engine.history import STRATEGIES, Strategy, TokenOptimizer, TruncationResult, truncate_history
 from tokenward.engine.history import validate_messages as validate
 from tokenward.engine.history.units import find_units
 from tokenward.engine.messages import read_messages
 from tokenward.engine.messages.view import Format
+from tokenward.engine.tokenizers.base import Method
 from tokenward.engine.types import JsonObject, JsonValue
 
 EXAMPLE: Final = Path(__file__).parents[2] / "docs" / "examples" / "agent_conversation.json"

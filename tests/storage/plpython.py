@@ -19,7 +19,7 @@ import psycopg
 from psycopg.sql import SQL, Literal
 
 from tests.postgres import Cluster, unavailable
-from tokenward.engine.counting.encodings import load_encoding, piece_pattern
+from tokenward.engine.tokenizers.encodings import load_encoding, piece_pattern
 from tokenward.storage.postgres.pg_tiktoken import OFFERED_ENCODINGS
 
 PATH = "TOKENWARD_TEST_PLPYTHON_PATH"

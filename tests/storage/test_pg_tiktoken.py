@@ -16,10 +16,10 @@ from psycopg.sql import SQL, Composed, Literal
 from tests.postgres import REQUIRE, Cluster, free_port
 from tests.storage.plpython import PATH, create_functions, functions_folder, packages_for
 from tokenward.engine.counting.counter import TokenCounter
-from tokenward.engine.counting.encodings import load_encoding
-from tokenward.engine.counting.results import Method, TokenizationModel
-from tokenward.engine.counting.text import DIRECT_CHARACTERS
 from tokenward.engine.errors import InvalidInput, UnknownEncoding
+from tokenward.engine.tokenizers.base import Method, TokenizationModel
+from tokenward.engine.tokenizers.encodings import load_encoding
+from tokenward.engine.tokenizers.text import DIRECT_CHARACTERS
 from tokenward.storage.postgres.pg_tiktoken import (
     LEFT_ALONE_SECONDS,
     OFFERED_ENCODINGS,

@@ -10,7 +10,7 @@ there is split into pieces here, with long pieces merged window by window.
 import re
 from typing import TYPE_CHECKING
 
-from tokenward.engine.counting.encodings import piece_pattern
+from tokenward.engine.tokenizers.encodings import piece_pattern
 
 if TYPE_CHECKING:
     import tiktoken

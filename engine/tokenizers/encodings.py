@@ -10,9 +10,9 @@ import zlib
 from functools import cache
 from typing import TYPE_CHECKING
 
-from tokenward.engine.counting.results import TokenizationModel
 from tokenward.engine.datafiles import integers, object_at, read_bytes, read_json, text_at
 from tokenward.engine.errors import CorruptData, UnknownEncoding
+from tokenward.engine.tokenizers.base import TokenizationModel
 from tokenward.engine.types import JsonObject
 
 if TYPE_CHECKING:

@@ -10,8 +10,12 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
+from tokenward.engine.catalog import ModelInfo
 from tokenward.engine.datafiles import list_at, object_at, read_json
 from tokenward.engine.errors import CorruptData
+from tokenward.engine.tokenizers.base import Method
+from tokenward.engine.tokenizers.encodings import load_encoding
+from tokenward.engine.tokenizers.text import count_text
 from tokenward.engine.types import JsonObject, JsonValue
 
 SAMPLE_CHARACTERS = 3_000
@@ -116,6 +120,26 @@ class FamilyEstimate:
             sum(ratio.estimate * share for ratio, share in mixed),
             sum(ratio.highest * share for ratio, share in mixed),
         )
+
+
+class EstimateTokenizer:
+    """An estimate: the count by a base encoding, times the family's ratio for such a text."""
+
+    method: Method = "estimate"
+    exact = False
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.encoding = info.encoding
+        self._encoding = load_encoding(info.encoding)
+        self._family = FamilyEstimate(info.family, known=info.known)
+
+    def count(self, text: str) -> int:
+        """The estimate."""
+        return self._family.ratio(text).tokens(count_text(self._encoding, text))
+
+    def bounds(self, text: str, tokens: int) -> tuple[int, int]:
+        """Between which counts the truth is to be expected."""
+        return self._family.ratio(text).bounds(tokens, self._family.slack_tokens)
 
 
 def kinds_of_text(text: str) -> dict[str, float]:
