@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from tests.loopback import raise_loopback
 from tests.postgres import SKIP, Cluster, running_cluster
 from tokenward.engine.types import SECOND_US
 from tokenward.engine.usage import UsageEvent
@@ -67,6 +68,11 @@ def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
     """The URL of an empty place in Postgres: a schema of its own, the only one in which names are looked up."""
     with postgres_cluster.schema() as url:
         yield url
+
+
+def pytest_configure() -> None:
+    """Servers of the tests listen on loopback, also where the network is cut off."""
+    raise_loopback()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -78,19 +78,16 @@ def test_a_closed_output_is_an_error(environment: dict[str, str]) -> None:
 
 def test_an_interrupt_exits_with_130(environment: dict[str, str]) -> None:
     code = (
-        "import os, signal, threading, time\n"
+        "import io, signal, sys\n"
         "from tokenward.server.cli import main\n"
-        "import sys; sys.argv[1:] = ['count', '-']\n"
-        "threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "class Interrupted(io.BytesIO):\n"
+        "    def read(self, *_):\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "sys.stdin, sys.argv[1:] = io.TextIOWrapper(Interrupted()), ['count', '-']\n"
         "main()\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stderr is not None
-        assert process.stderr.read() == b"\n"
-        process.wait()
-    assert process.returncode == 130
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"\n")
 
 
 def test_starting_the_command_line_imports_nothing_heavy(environment: dict[str, str]) -> None:
