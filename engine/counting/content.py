@@ -5,7 +5,8 @@ from typing import Final
 from tokenward.engine.counting.amounts import Amount, Category, ShareBuilder, within
 from tokenward.engine.counting.counter import TextCounter
 from tokenward.engine.counting.image_data import media_of
-from tokenward.engine.counting.images import count_audio, count_document, count_image
+from tokenward.engine.counting.images import count_image
+from tokenward.engine.counting.recordings import count_audio, count_document, count_video
 from tokenward.engine.messages.view import Part, Role
 
 TEXT_CATEGORIES: Final[dict[Role, Category]] = {
@@ -31,6 +32,8 @@ def add_media(found: ShareBuilder, counter: TextCounter, role: Role, part: Part)
         found.add("images", *count_image(media_of(part), info.provider, info.name))
     elif part.kind == "audio":
         found.add(TEXT_CATEGORIES[role], *count_audio(media_of(part), info.provider))
+    elif part.kind == "video":
+        found.add(TEXT_CATEGORIES[role], *count_video(media_of(part), info.provider))
     elif part.text:
         found.add(TEXT_CATEGORIES[role], count_text(counter, part.text))
     else:

@@ -60,7 +60,7 @@ class EstimatedShares:
             case "other":
                 kept = within(amount.tokens, 0, amount.upper + amount.upper // 2)
                 found.add(category, kept, "parts of an unknown type are counted as their JSON text")
-            case "image" | "document" | "audio":
+            case "image" | "document" | "audio" | "video":
                 add_media(found, self._text, message.role, part)
 
     def _count_fixed(self, tools: Sequence[ToolDefinition], tool_choice: JsonValue, system: Sequence[Part]) -> Share:

@@ -1,11 +1,11 @@
-"""How many tokens an image, a recording or a document takes, by its provider's rule (``data/images.json``)."""
+"""How many tokens an image takes, by its provider's rule (``data/images.json``)."""
 
 from collections.abc import Callable
 from functools import cache
 from math import ceil
 from typing import Final
 
-from tokenward.engine.counting.amounts import NOTHING, Amount, exactly, longest_prefix, within
+from tokenward.engine.counting.amounts import Amount, exactly, longest_prefix, within
 from tokenward.engine.counting.image_data import Media, image_size
 from tokenward.engine.datafiles import object_at, read_json
 from tokenward.engine.types import JsonObject
@@ -14,8 +14,6 @@ _Size = tuple[int, int]
 
 _UNKNOWN_SIZE: Final = "an image whose size is not known (a link or unreadable data) is counted as a common size"
 _GUESSED_RULE: Final = "no image rule is published for this model; its images are estimated"
-_UNSEEN: Final = "audio or documents that are linked rather than included are not counted"
-_GUESSED_MEDIA: Final = "audio and documents are estimated from the size of their data"
 
 
 def count_image(media: Media, provider: str | None, model: str) -> tuple[Amount, str]:
@@ -36,26 +34,6 @@ def count_image(media: Media, provider: str | None, model: str) -> tuple[Amount,
     if size is None:
         return _unknown(rule, media, model), _UNKNOWN_SIZE
     return rule(media, size, model), ""
-
-
-def count_audio(media: Media, provider: str | None) -> tuple[Amount, str]:
-    """Tokens of a recording, from the size of its data."""
-    if not media.data:
-        return NOTHING, _UNSEEN
-    per_second, sizes = _number(_media(provider), "audio_second"), _media("bytes")
-    usual = media.byte_count // _number(sizes, "audio_second") + 1
-    most = media.byte_count // _number(sizes, "audio_second_least") + 1
-    return within(usual * per_second, 0, most * per_second), _GUESSED_MEDIA
-
-
-def count_document(media: Media, provider: str | None) -> tuple[Amount, str]:
-    """Tokens of a document whose text is not given, from the size of its data."""
-    if not media.data:
-        return NOTHING, _UNSEEN
-    rule, sizes = _media(provider), _media("bytes")
-    usual = media.byte_count // _number(sizes, "page") + 1
-    most = media.byte_count // _number(sizes, "page_least") + 1
-    return within(usual * _number(rule, "page"), 0, most * _number(rule, "page_upper")), _GUESSED_MEDIA
 
 
 def _openai(media: Media, size: _Size | None, rule: JsonObject) -> tuple[Amount, str]:
@@ -171,11 +149,6 @@ def read_document() -> JsonObject:
 @cache
 def _rules(provider: str) -> dict[str, JsonObject]:
     return {key: value for key, value in object_at(read_document(), provider).items() if isinstance(value, dict)}
-
-
-def _media(provider: str | None) -> JsonObject:
-    names: dict[str | None, str] = {"openai": "openai", "anthropic": "claude", "google": "gemini", "bytes": "bytes"}
-    return object_at(object_at(read_document(), "media"), names.get(provider, "other"))
 
 
 def _number(rule: JsonObject, key: str) -> int:

@@ -1,6 +1,7 @@
 """Counting a whole request: its messages, its tools, its images and what the provider adds to them."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 from tokenward.engine.counting.amounts import Share, breakdown_of, sum_amounts
@@ -144,7 +145,12 @@ def count_messages(
         system=conversation.system,
         context=conversation.messages,
     )
-    return requests.count(conversation.messages)
+    counted = requests.count(conversation.messages)
+    if not conversation.alternatives:
+        return counted
+    others = ", ".join(conversation.alternatives)
+    open_ = f"the messages are read as {conversation.format}; they can also be {others}: give format to decide"
+    return replace(counted, warnings=(*counted.warnings, open_))
 
 
 def _warnings(shares: Iterable[Share]) -> Iterable[str]:

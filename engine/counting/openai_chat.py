@@ -130,7 +130,7 @@ class OpenAIShares:
             amount = count_text(self._text, part.text)
             kept = within(amount.tokens, 0, amount.upper + amount.upper // 2)
             found.add(TEXT_CATEGORIES[message.role], kept, "parts of an unknown type are counted as their JSON text")
-        elif part.kind in {"image", "document", "audio"}:
+        elif part.kind in {"image", "document", "audio", "video"}:
             add_media(found, self._text, message.role, part)
 
     def _count_result(self, part: Part, *, legacy: bool) -> Amount:

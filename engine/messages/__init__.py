@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from tokenward.engine.errors import InvalidInput, InvalidMessages, nearest, shown
 from tokenward.engine.messages.anthropic import read_anthropic, read_blocks
-from tokenward.engine.messages.detect import FORMATS, detect_format, provider_format
+from tokenward.engine.messages.detect import FORMATS, possible_formats, provider_format
 from tokenward.engine.messages.fields import type_name
 from tokenward.engine.messages.gemini import read_gemini, read_system_instruction
 from tokenward.engine.messages.openai_chat import read_openai_chat
@@ -16,7 +16,7 @@ from tokenward.engine.messages.openai_responses import read_openai_responses
 from tokenward.engine.messages.view import Conversation, Format, Message, Part
 from tokenward.engine.types import JsonObject, JsonValue
 
-__all__ = ["FORMATS", "Conversation", "Format", "Message", "Part", "detect_format", "provider_format", "read_messages"]
+__all__ = ["FORMATS", "Conversation", "Format", "Message", "Part", "provider_format", "read_messages"]
 
 _READERS: Final[dict[Format, Callable[[Sequence[JsonObject]], tuple[Message, ...]]]] = {
     "openai": read_openai_chat,
@@ -39,7 +39,8 @@ def read_messages(
         messages: The provider's messages, items or contents, as objects.
         format: The list's format, or ``auto`` to find it from the list itself (see `detect`).
         system: Text kept outside the list: a string, Anthropic blocks, or a Gemini ``systemInstruction``.
-        hint: With ``auto``, the format to take when the list is valid in several; without one, that is ``openai``.
+        hint: With ``auto``, the format to take when the list is valid in several. Where it decides nothing, the first
+            of ``FORMATS`` is taken, and ``alternatives`` names the others that read it differently.
 
     Raises:
         InvalidInput: ``format`` or ``system`` is not of an accepted kind.
@@ -50,13 +51,26 @@ def read_messages(
         # What static types promise, a caller's JSON does not keep.
         if not isinstance(message, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidMessages(f"must be an object, not {type_name(message)}.", index)
-    chosen = detect_format(messages, system, hint) if format == "auto" else format
+    possible = possible_formats(messages, system) if format == "auto" else (format,)
+    chosen = hint if hint in possible else possible[0]
     if chosen not in _READERS:
         names = ("auto", *FORMATS)
         raise InvalidInput(
             "format", f"{shown(chosen)} is not known.{nearest(str(chosen), names)} Accepted: {', '.join(names)}."
         )
-    return Conversation(chosen, _READERS[chosen](messages), _read_system(system))
+    read = _READERS[chosen](messages)
+    open_ = () if chosen == hint else possible
+    alternatives = tuple(one for one in open_ if one != chosen and _reads_otherwise(one, messages, read))
+    return Conversation(chosen, read, _read_system(system), alternatives)
+
+
+def _reads_otherwise(format_: Format, messages: Sequence[JsonObject], read: Sequence[Message]) -> bool:
+    """Whether a list means something else in another format, so that the choice between the two matters."""
+    try:
+        other = _READERS[format_](messages)
+    except InvalidMessages:
+        return True
+    return [(one.role, one.name, one.parts) for one in other] != [(one.role, one.name, one.parts) for one in read]
 
 
 def _read_system(system: JsonValue) -> tuple[Part, ...]:

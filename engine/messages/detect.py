@@ -4,8 +4,8 @@ Every feature of a list narrows down the formats in which it can stand. What is 
 can be:
 
 - one format: that one;
-- several (``{"role": "user", "content": "text"}`` is valid in three): the hint if it is among them, else ``openai``,
-  else the first in the order of ``FORMATS``;
+- several (``{"role": "user", "content": "text"}`` is valid in three): the reader takes the format of the model's
+  provider if it is among them, else the first, and says so;
 - none, because two features contradict each other (``tool_calls`` beside a ``tool_use`` block): `AmbiguousFormat`.
 """
 
@@ -53,21 +53,27 @@ _PARTS: Final[dict[str, _Formats]] = {
     "thinking": _ANTHROPIC,
     "redacted_thinking": _ANTHROPIC,
 }
-_HINTS: Final[dict[str, Format]] = {"openai": "openai", "anthropic": "anthropic", "google": "gemini"}
+_HINTS: Final[dict[str, Format]] = {
+    "anthropic": "anthropic",
+    "google": "gemini",
+    **dict.fromkeys(("openai", "mistral", "deepseek", "xai", "qwen", "meta"), "openai"),
+}
 
 
 def provider_format(provider: str | None) -> Format | None:
-    """The format that a provider's own API takes: a hint for lists that several formats allow."""
+    """The format that a provider's own API takes: a hint for lists that several formats allow.
+
+    Mistral, DeepSeek, xAI, Qwen and those who serve Llama take OpenAI's chat completions.
+    """
     return _HINTS.get(provider or "")
 
 
-def detect_format(messages: Sequence[JsonObject], system: JsonValue = None, hint: Format | None = None) -> Format:
-    """The format of a list, never guessed against its own evidence.
+def possible_formats(messages: Sequence[JsonObject], system: JsonValue = None) -> tuple[Format, ...]:
+    """The formats that a list can be in, in the order of ``FORMATS``; there is at least one.
 
     Args:
         messages: The caller's objects.
         system: The request's top-level system text; its shape is evidence too.
-        hint: Which format to take when several are possible.
 
     Raises:
         AmbiguousFormat: Two features of the list belong to different formats.
@@ -77,12 +83,10 @@ def detect_format(messages: Sequence[JsonObject], system: JsonValue = None, hint
         if not possible & feature:
             raise AmbiguousFormat(_named(possible), _named(feature), index)
         possible &= feature
-    if hint in possible:
-        return hint
-    return next(name for name in FORMATS if name in possible)
+    return tuple(_named(possible))
 
 
-def _named(formats: _Formats) -> list[str]:
+def _named(formats: _Formats) -> list[Format]:
     return [name for name in FORMATS if name in formats]
 
 
@@ -111,14 +115,13 @@ def _message_features(message: JsonObject) -> Iterator[_Formats]:
     if any(message.get(key) is not None for key in _CHAT_KEYS):
         yield _CHAT
     if "content" in message:
+        yield _OPENAI | _ANTHROPIC
         yield from _content_features(message["content"])
 
 
 def _content_features(content: JsonValue) -> Iterator[_Formats]:
     if content is None:
         yield _CHAT
-    elif isinstance(content, str):
-        yield _OPENAI | _ANTHROPIC
     elif isinstance(content, list):
         for part in content:
             if isinstance(part, dict):

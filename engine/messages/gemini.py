@@ -94,8 +94,8 @@ def _media_kind(media: JsonObject, index: int) -> PartKind:
     given = either(media, "mimeType", "mime_type")
     mime = "" if given is None else as_text(given, "mimeType", index)
     main = mime.split("/", 1)[0]
-    kinds: dict[str, PartKind] = {"image": "image", "audio": "audio", "application": "document", "text": "document"}
-    return kinds.get(main, "other")
+    kinds: dict[str, PartKind] = {"image": "image", "audio": "audio", "video": "video"}
+    return kinds.get(main, "document")
 
 
 def either(source: JsonObject, camel: str, snake: str) -> JsonValue:

@@ -4,14 +4,16 @@ A reader per format turns the caller's list into :class:`Conversation`. The view
 items; ``Message.original`` is the very object that was given, so what is kept can be given back byte for byte.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from tokenward.engine.types import JsonObject, JsonValue
 
 Format: TypeAlias = Literal["openai", "openai_responses", "anthropic", "gemini"]
 Role: TypeAlias = Literal["system", "user", "assistant", "tool"]
-PartKind: TypeAlias = Literal["text", "tool_call", "tool_result", "thinking", "image", "document", "audio", "other"]
+PartKind: TypeAlias = Literal[
+    "text", "tool_call", "tool_result", "thinking", "image", "document", "audio", "video", "other"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,10 @@ class Conversation:
         messages: In the caller's order.
         system: Text that the format keeps outside the list (Anthropic ``system``, Gemini ``systemInstruction``,
             Responses ``instructions``), as parts.
+        alternatives: Other formats that the list can be in and that read it differently, where nothing decided.
     """
 
     format: Format
     messages: tuple[Message, ...]
-    system: tuple[Part, ...] = field(default=())
+    system: tuple[Part, ...] = ()
+    alternatives: tuple[Format, ...] = ()

@@ -348,6 +348,13 @@ def test_mixed_formats_are_refused() -> None:
         count([*calls("f"), {"role": "user", "parts": [{"text": "x"}]}])
 
 
+def test_a_format_that_nothing_decides_is_said() -> None:
+    named: JsonObject = {"role": "user", "name": "ann", "content": "hello"}
+    assert any("read as openai" in warning for warning in count([named], "some-model").warnings)
+    for model in ("gpt-4o", "claude-haiku-4-5", "deepseek-chat", "mistral-large-2411"):
+        assert not any("read as" in warning for warning in count([named], model).warnings)
+
+
 TOOL_USE: JsonObject = {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}
 TOOL_RESULT: JsonObject = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "4"}]}
 CONVERSATIONS: dict[Format, list[list[JsonObject]]] = {

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.image_data import Media, image_size, media_of
-from tokenward.engine.counting.images import count_audio, count_document, count_image
+from tokenward.engine.counting.images import count_image
 from tokenward.engine.counting.messages import count_messages
+from tokenward.engine.counting.recordings import count_audio, count_document, count_video
 from tokenward.engine.counting.results import MessageCount
 from tokenward.engine.messages import Format, read_messages
 from tokenward.engine.types import JsonObject
@@ -269,7 +270,7 @@ def test_any_size_is_between_its_bounds(width: int, height: int, detail: str, mo
 
 def test_recordings_and_documents_are_estimated_from_their_size() -> None:
     second = Media(encoded(bytes(16_000)))
-    for count_media in (count_audio, count_document):
+    for count_media in (count_audio, count_video, count_document):
         for provider in ("openai", "anthropic", "google", None):
             amount, warning = count_media(second, provider)
             assert 0 == amount.lower < amount.tokens < amount.upper
@@ -277,10 +278,26 @@ def test_recordings_and_documents_are_estimated_from_their_size() -> None:
     assert count_audio(Media(encoded(bytes(160_000))), "google")[0].tokens == 32 * 11
 
 
-def test_a_linked_recording_is_not_counted_and_says_so() -> None:
-    part: JsonObject = {"fileData": {"mimeType": "audio/mp3", "fileUri": "gs://x/y"}}
+@pytest.mark.parametrize("mime", ["audio/mp3", "video/mp4", "application/pdf"])
+def test_what_is_linked_is_of_unknown_length_and_says_so(mime: str) -> None:
+    part: JsonObject = {"fileData": {"mimeType": mime, "fileUri": "gs://x/y"}}
     result = count({"role": "user", "parts": [part]}, "gemini-2.5-pro")
-    assert any("not counted" in warning for warning in result.warnings)
+    assert result.tokens > 1_000
+    assert result.upper - result.lower > 10_000
+    assert any("linked" in warning for warning in result.warnings)
+
+
+def test_a_linked_document_is_never_counted_exactly() -> None:
+    file: JsonObject = {"type": "file", "file": {"file_id": "f"}}
+    result = count({"role": "user", "content": [file]}, "gpt-4o")
+    assert not result.exact
+    assert result.lower < result.tokens < result.upper
+
+
+def test_a_film_counts_by_its_seconds() -> None:
+    part: JsonObject = {"inlineData": {"mimeType": "video/mp4", "data": encoded(bytes(1_000_000))}}
+    plain = count({"role": "user", "parts": [{"text": ""}]}, "gemini-2.5-pro").tokens
+    assert count({"role": "user", "parts": [part]}, "gemini-2.5-pro").tokens - plain == 263 * 5
 
 
 def test_a_document_given_as_text_counts_as_its_text() -> None:

@@ -68,6 +68,17 @@ def test_a_hint_that_cannot_be_is_passed_over() -> None:
     assert read_messages([PLAIN], hint="gemini").format == "openai"
 
 
+NAMED: JsonObject = {"role": "user", "name": "ann", "content": "hello"}
+
+
+def test_a_choice_between_formats_is_told_where_it_matters() -> None:
+    assert read_messages([NAMED]).alternatives == ("openai_responses", "anthropic")
+    assert read_messages([NAMED], hint="gemini").alternatives == ("openai_responses", "anthropic")
+    assert read_messages([NAMED], hint="anthropic").alternatives == ()
+    assert read_messages([NAMED], "openai").alternatives == ()
+    assert read_messages([PLAIN, {"role": "assistant", "content": []}]).alternatives == ()  # all read the same
+
+
 def test_the_shape_of_system_is_evidence() -> None:
     assert read_messages([PLAIN], system=[{"type": "text", "text": "be brief"}]).format == "anthropic"
     assert read_messages([GEMINI], system={"parts": [{"text": "be brief"}]}).system == (
