@@ -22,6 +22,10 @@ class Amount:
     def __add__(self, other: "Amount") -> "Amount":
         return Amount(self.tokens + other.tokens, self.lower + other.lower, self.upper + other.upper)
 
+    def __sub__(self, other: "Amount") -> "Amount":
+        """What makes ``other`` this amount when it is added; on its own it can have its bounds the wrong way round."""
+        return Amount(self.tokens - other.tokens, self.lower - other.lower, self.upper - other.upper)
+
 
 NOTHING: Final = Amount(0, 0, 0)
 

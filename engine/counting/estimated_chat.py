@@ -25,12 +25,15 @@ class EstimatedShares:
         self, text: TextCounter, tools: Sequence[ToolDefinition], tool_choice: JsonValue, system: Sequence[Part]
     ) -> None:
         self._text = text
-        self._rule = estimate_rule(text.info.provider, text.info.name)
+        self._rule = estimate_rule(text.info)
         self._fixed = self._count_fixed(tools, tool_choice, system)
+        self._bare = not (tools or system)
 
     def fixed(self, messages: Sequence[Message]) -> Share:
         """The frame of the request, the system text outside the messages, and the tool definitions."""
-        del messages
+        alone = self._rule.alone
+        if alone is not None and self._bare and _is_lone_text(messages):
+            return Share((("overhead", alone - self._rule.message),))
         return self._fixed
 
     def message(self, message: Message) -> Share:
@@ -78,3 +81,10 @@ class EstimatedShares:
             found.add("tool_definitions", count_text(self._text, tool.name) + count_text(self._text, text))
             found.add("tool_definitions", self._rule.tool)
         return found.share()
+
+
+def _is_lone_text(messages: Sequence[Message]) -> bool:
+    """Whether a request is one text of the user's: what providers' counts were recorded for."""
+    return (
+        len(messages) == 1 and messages[0].raw_role == "user" and [part.kind for part in messages[0].parts] == ["text"]
+    )

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from functools import cache
 
-from tokenward.engine.counting.amounts import Amount, longest_prefix, within
+from tokenward.engine.catalog import ModelInfo
+from tokenward.engine.counting.amounts import Amount, exactly, longest_prefix, within
 from tokenward.engine.datafiles import integers, object_at, read_json
 from tokenward.engine.errors import CorruptData
 from tokenward.engine.types import JsonObject, JsonValue
@@ -50,7 +51,10 @@ class OpenAIToolRule:
 
 @dataclass(frozen=True, slots=True)
 class EstimateRule:
-    """What a provider that publishes no rule adds, as estimates."""
+    """What a provider that publishes no rule adds, as estimates.
+
+    ``alone`` is what a single user message of text has around it in all, where that is known.
+    """
 
     request: Amount
     message: Amount
@@ -59,6 +63,7 @@ class EstimateRule:
     tool_call: Amount
     tool_result: Amount
     tool_prompt: Amount
+    alone: Amount | None
 
 
 def openai_rule(model: str) -> OpenAIRule:
@@ -72,13 +77,19 @@ def openai_tool_rule() -> OpenAIToolRule:
     return OpenAIToolRule(**integers(object_at(object_at(_document(), "openai"), "tools")))
 
 
-def estimate_rule(provider: str | None, model: str) -> EstimateRule:
-    """The estimated rule of another provider's model, by its bare name."""
+def estimate_rule(info: ModelInfo) -> EstimateRule:
+    """The estimated rule of another provider's model."""
     names: dict[str | None, str] = {"anthropic": "claude", "google": "gemini"}
-    rule = object_at(_document(), names.get(provider, "other"))
-    keys = ("request", "message", "system", "tool", "tool_call", "tool_result")
+    rule = object_at(_document(), names.get(info.provider, "other"))
+    keys = ("message", "system", "tool", "tool_call", "tool_result")
     amounts = {key: _amount(rule.get(key)) for key in keys}
-    return EstimateRule(**amounts, tool_prompt=_amount(longest_prefix(model, object_at(rule, "tool_prompt"))))
+    alone = integers(object_at(rule, "alone")).get(info.family)
+    return EstimateRule(
+        **amounts,
+        request=_amount(longest_prefix(info.family, object_at(rule, "request"))),
+        tool_prompt=_amount(longest_prefix(info.name, object_at(rule, "tool_prompt"))),
+        alone=None if alone is None else exactly(alone),
+    )
 
 
 @cache

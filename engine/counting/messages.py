@@ -13,7 +13,6 @@ from tokenward.engine.counting.tool_definitions import read_tools
 from tokenward.engine.errors import InvalidMessages
 from tokenward.engine.messages import provider_format, read_messages
 from tokenward.engine.messages.view import Format, Message, Part
-from tokenward.engine.tokenizers.base import Method
 from tokenward.engine.types import JsonObject, JsonValue
 
 
@@ -71,7 +70,6 @@ class RequestCounter:
         )
         self._model = model
         self._format: Format = conversation_format
-        self._method: Method = self._text.method if published else "estimate"
 
     def fixed(self, messages: Sequence[Message]) -> int:
         """What the request itself takes when it has these messages."""
@@ -93,7 +91,7 @@ class RequestCounter:
             lower=max(total.lower, 0),
             upper=total.upper,
             exact=exact,
-            method=self._method,
+            method=self._text.method,
             model=self._model,
             encoding=info.encoding,
             format=self._format,
