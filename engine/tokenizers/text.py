@@ -4,13 +4,14 @@ tiktoken splits a text into pieces by a regular expression and then merges bytes
 that unsafe for texts of any size. A run of about a million whitespace characters exhausts the expression's stack, and
 the library panics with an exception that ``except Exception`` does not catch. And merging one long piece needs about
 46 bytes of memory for each of its bytes. So a long text is cut where no piece can reach across, and what cannot be cut
-there is split into pieces here, with long pieces merged window by window.
+is counted piece by piece (``pieces.py``). Nothing here keeps other threads waiting: all work is done in small steps.
 """
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tokenward.engine.tokenizers.encodings import piece_pattern
+from tokenward.engine.tokenizers.pieces import count_by_pieces, count_direct, replace_lone_surrogates
 
 if TYPE_CHECKING:
     import tiktoken
@@ -21,90 +22,76 @@ DIRECT_CHARACTERS = 500_000
 CUT_CHARACTERS = 100_000
 """A long text is cut at the first safe place after this many characters."""
 
-WINDOW_BYTES = 65_536
-"""A piece longer than this is merged window by window."""
+SEARCH_CHARACTERS = 50_000
+"""A safe place is looked for in steps of this many: a search holds the interpreter, and a step takes about 2 ms."""
 
-_SEAM_TOKENS = 32
+_LETTER = "A-Za-zÀ-ÖØ-öø-ʓΑ-ΡΣ-ώЀ-ҁҊ-ԯא-תء-يअ-हก-ะぁ-ゖァ-ヺ㐀-䶵一-龥가-힣𠀀-𪛖"
+_SYMBOL = (
+    r"!-&(-/:-@\[-`{-~¡-©«¬®-±´¶-¸»¿×÷‐-‧‰-⁞←-⏎─-❵、-〃〈-】〔-〟！-／：-＠［-｀｛-･"  # noqa: RUF001
+    "\ue000-\uf8ff\U0001f300-\U0001f64f\U000f0000-\U000ffffd\U00100000-\U0010fffd"
+)
+_SPACE = "\t\x0b\x0c \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 
-_WORD = "A-Za-z0-9぀-んァ-ヺ一-龥가-힣"
-SAFE_CUT = re.compile(rf"\S[ \t]|[{_WORD}][\r\n!-&(-/:-@\[-`{{-~、。，]|[A-Za-z][0-9]|[0-9][A-Za-z]")  # noqa: RUF001
+SAFE_CUT = re.compile(rf"\S[{_SPACE}]|[{_LETTER}][0-9{_SYMBOL}\r\n]|[0-9][{_LETTER}{_SYMBOL}'\r\n]")
 """Two neighbours that no piece of any encoding holds together; the text may be cut between them.
 
 Why it is safe, for all three expressions: pieces are found from left to right without looking behind, so what follows
-a piece's end does not depend on what was before. No alternative takes a space or tab after a character that is not
-whitespace, nor punctuation (other than the apostrophe) or a line end after a letter or digit, nor letters and digits
-together; so a piece ends at the cut. And the expressions look ahead only after whitespace, which the cut never follows,
-so no piece before the cut depends on what comes after it.
+a piece's end does not depend on what was before. No alternative takes white space other than a line end after a
+character that is not white space; nor a symbol or line end after a letter, apart from the apostrophe and combining
+marks, which are no symbols here; nor anything but digits after a digit. So a piece ends at the cut. And the expressions
+look ahead only after whitespace, which the cut never follows, so no piece before the cut depends on what comes after.
+
+The classes are ranges that every version of Unicode in use agrees on; letters and symbols that were added late are left
+out, for tiktoken may not know them.
 """
 
 
-def count_text(encoding: "tiktoken.Encoding", text: str) -> int:
+def count_text(encoding: "tiktoken.Encoding", text: str, pattern: str | None = None) -> int:
     """The exact number of tokens of a text. Text that spells a special token counts as ordinary text.
 
     Lone surrogates count as U+FFFD, as tiktoken itself replaces them. Never raises on any string.
+
+    Args:
+        encoding: What to count with.
+        text: Any string.
+        pattern: The expression of an encoding that is none of OpenAI's. ``SAFE_CUT`` must hold for it.
     """
     if len(text) <= DIRECT_CHARACTERS:
-        return len(encoding.encode_ordinary(text))
-    text = replace_lone_surrogates(text)
-    total = start = 0
-    while start < len(text):
-        cut = SAFE_CUT.search(text, start + CUT_CHARACTERS)
-        end = cut.end() - 1 if cut else len(text)
-        segment = text[start:end]
-        if len(segment) <= DIRECT_CHARACTERS:
-            total += len(encoding.encode_ordinary(segment))
+        return count_direct(encoding, text, pattern)
+    total = 0
+    for start, end in _spans(text):
+        if end - start <= DIRECT_CHARACTERS:
+            total += count_direct(encoding, text[start:end], pattern)
         else:
-            total += count_by_pieces(encoding, segment)
-        start = end
+            total += count_by_pieces(encoding, text, start, end, pattern)
     return total
 
 
-def replace_lone_surrogates(text: str) -> str:
-    """The text with surrogate pairs joined and every lone surrogate replaced by U+FFFD."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
+def segments(text: str) -> Iterator[str]:
+    """The text in parts whose tokens add up to those of the whole, in every encoding.
 
-
-def count_by_pieces(encoding: "tiktoken.Encoding", text: str) -> int:
-    """The exact count of a text without lone surrogates, split into pieces here instead of inside tiktoken.
-
-    Slower than tiktoken, but without its limit on runs of whitespace.
+    Lone surrogates are replaced. A part has at most ``DIRECT_CHARACTERS``, unless the text cannot be cut there: a
+    longer one is for :func:`count_text`.
     """
-    import regex  # type: ignore[import-untyped]  # noqa: PLC0415 - heavy
-
-    pieces = regex.finditer(piece_pattern(encoding.name), text)
-    return sum(count_piece(encoding, piece.group().encode()) for piece in pieces)
+    for start, end in _spans(text):
+        yield replace_lone_surrogates(text[start:end])
 
 
-def count_piece(encoding: "tiktoken.Encoding", piece: bytes, window_bytes: int = WINDOW_BYTES) -> int:
-    """The exact count of one piece, with memory bounded by the window.
-
-    Merging is local: which bytes join depends on their neighbourhood only. Two windows are joined where merging the
-    tokens around the seam alone gives the same tokens again; where it does not, the seam moves back by one token.
-
-    Args:
-        encoding: The encoding to count with.
-        piece: UTF-8 bytes that the encoding's expression would not split.
-        window_bytes: At least twice the longest token (128 bytes), so that no token is longer than a window.
-    """
-    total = position = 0
-    window = _merge(encoding, piece[:window_bytes])
-    while position + window_bytes < len(piece):
-        for kept in range(len(window) - 1, 0, -1):
-            seam = position + len(encoding.decode_bytes(window[:kept]))
-            following = _merge(encoding, piece[seam : seam + window_bytes])
-            around = window[max(0, kept - _SEAM_TOKENS) : kept] + following[:_SEAM_TOKENS]
-            if _merge(encoding, encoding.decode_bytes(around)) == around:
-                break
-        else:
-            return total + len(_merge(encoding, piece[position:]))
-        total, position, window = total + kept, seam, following
-    return total + len(window)
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where the parts of a text begin and end."""
+    start = 0
+    while start < len(text):
+        end = _cut_behind(text, start + CUT_CHARACTERS)
+        yield start, end
+        start = end
 
 
-def _merge(encoding: "tiktoken.Encoding", piece: bytes) -> list[int]:
-    # The public methods all split by the expression first; this one is tiktoken's own way round it.
-    return encoding._encode_single_piece(piece)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+def _cut_behind(text: str, position: int) -> int:
+    """The first safe place behind a position, or the text's end. It never parts a surrogate pair."""
+    while position < len(text):
+        # The steps overlap by one character, or a pair could be missed.
+        found = SAFE_CUT.search(text, position, position + SEARCH_CHARACTERS + 1)
+        if found:
+            return found.end() - 1
+        position += SEARCH_CHARACTERS
+    return len(text)

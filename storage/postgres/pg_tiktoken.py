@@ -9,7 +9,6 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,8 @@ from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.results import BatchTokenCountResult, TokenCountResult
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.tokenizers.base import Method, TokenizationModel
-from tokenward.engine.tokenizers.text import DIRECT_CHARACTERS, replace_lone_surrogates
+from tokenward.engine.tokenizers.pieces import replace_lone_surrogates
+from tokenward.engine.tokenizers.text import DIRECT_CHARACTERS
 
 if TYPE_CHECKING:
     import psycopg
@@ -144,7 +144,7 @@ class PgTiktoken:
         work = partial(self._counter.count_tokens_batch, [texts[index] for index in reasons], model)
         counted = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
         return {
-            index: replace(result, warnings=(*result.warnings, f"Counted in process: {reason}."))
+            index: result._replace(warnings=(*result.warnings, f"Counted in process: {reason}."))
             for (index, reason), result in zip(reasons.items(), counted.results, strict=True)
         }
 
