@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from tokenward.engine.catalog import ModelInfo
@@ -53,6 +53,32 @@ class Tokenizer(Protocol):
         ...
 
 
+class ExactTokenizer:
+    """What all tokenizers have in common whose counts are the true ones."""
+
+    exact = True
+
+    def bounds(self, text: str, tokens: int) -> tuple[int, int]:
+        """The count itself, twice."""
+        del text
+        return tokens, tokens
+
+
+@runtime_checkable
+class ExplainedTokenizer(Tokenizer, Protocol):
+    """A tokenizer that says itself what its counts rest on."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was assumed, in the place of the catalog's warnings about the model. Without a warning nothing was."""
+        ...
+
+
+def warnings_of(tokenizer: Tokenizer, info: "ModelInfo") -> tuple[str, ...]:
+    """What a model's counts assume: as its tokenizer says, else as the catalog does."""
+    return tokenizer.warnings if isinstance(tokenizer, ExplainedTokenizer) else info.warnings
+
+
 @dataclass(frozen=True, slots=True)
 class TokenizerOptions:
     """What the user has set about tokenizers.
@@ -60,10 +86,12 @@ class TokenizerOptions:
     Attributes:
         files: Vocabulary files by the beginning of a model's bare name, or by a family's name.
         fast: Whether a faster core may count where it is installed and agrees with tiktoken.
+        plugins: Whether installed plug-ins are looked for and asked.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict[str, Path])
     fast: bool = True
+    plugins: bool = True
 
 
 MakeTokenizer: TypeAlias = "Callable[[ModelInfo, TokenizerOptions], Tokenizer | None]"
