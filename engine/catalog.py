@@ -33,7 +33,7 @@ _RELEASE = re.compile(
     r"-(?:\d{4}-\d{2}-\d{2}|\d{8}|\d{2}-\d{4}|\d{2}-\d{2}|\d{4}|\d{3}|latest|preview|beta|exp|instruct|chat|it|hf)$"
 )
 _CLAUDE_RELEASE = re.compile(r"(?:-20\d{6}|-latest|(?<=\d)-v\d+|-fast|-thinking|-beta)+$")
-_CLAUDE_VERSION = re.compile(r"(?<=\d)\.(?=\d)")
+_CLAUDE_VERSION = re.compile(r"(?<=\d)[._p](?=\d)")
 _LLAMA_VERSION = re.compile(r"^(?:meta-)?llama-?v?(\d)(?:[.p-](\d)(?!\d*b))?(?=-|$)")
 _NEAREST_CUTOFF = 0.7
 
