@@ -1,41 +1,40 @@
-"""The page on counting has the ratios and numbers of samples that the data has."""
+"""The page on counting has the accuracy and numbers of samples that the data has."""
 
 import json
 import re
 from pathlib import Path
 
+import pytest
+
 from tokenward.engine.datafiles import list_at, object_at, read_json
+from tokenward.engine.tokenizers import fast
+from tokenward.engine.tokenizers.estimate import family_accuracy
 from tokenward.engine.types import JsonObject
 
 REPOSITORY = Path(__file__).parents[2]
 PAGE = (REPOSITORY / "docs" / "counting.md").read_text("utf-8")
 FAMILIES = object_at(read_json("estimates.json"), "families")
-CLAUDE = ("claude-3", "claude-4.7")
-RATIO = r"([\d.]+) \*\*([\d.]+)\*\* ([\d.]+)"
 
 
-def numbers(*written: str) -> list[float]:
-    return [float(number) for number in written]
-
-
-def test_the_ratios_of_claude_by_kind_of_text() -> None:
-    rows = re.findall(rf"\| ([a-z]+) \| {RATIO} \| {RATIO} (?=\|)", PAGE)
-    older, newer = (object_at(FAMILIES, name) for name in CLAUDE)
-    assert {kind for kind, *_ in rows} == set(older) == set(newer)
-    for kind, *written in rows:
-        assert numbers(*written) == [*list_at(older, kind), *list_at(newer, kind)]
-
-
-def test_the_ratios_of_the_other_families() -> None:
-    table = PAGE.partition("Ratio for any text")[2].partition("\n\n")[0]
-    rows = {family: numbers(*written) for family, *written in re.findall(rf"\| ([a-z]+)[^|]* \| {RATIO} (?=\|)", table)}
-    assert rows == {name: list_at(object_at(FAMILIES, name), "any") for name in FAMILIES if name not in CLAUDE}
+@pytest.mark.parametrize("family", [name for name in FAMILIES if family_accuracy(name)])
+def test_the_accuracy_of_a_family(family: str) -> None:
+    accuracy = family_accuracy(family)
+    assert accuracy is not None
+    row = next(line for line in PAGE.splitlines() if line.startswith("|") and f"`{family}`" in line and " % |" in line)
+    written = [float(number) for number in re.findall(r"([\d.]+) % \|", row)]
+    assert written[:2] == [accuracy.mean_error_percent, accuracy.coverage_percent]
+    assert f"{accuracy.texts:,} texts" in PAGE
 
 
 def test_the_numbers_of_samples() -> None:
     for name, key, sentence in (
-        ("claude_haiku45_counts.json", "samples", "On the {} of them in the repository"),
+        ("claude_haiku45_counts.json", "samples", "On the {} counts of Claude Haiku 4.5"),
         ("openai_message_vectors.json", "vectors", "{} counts that the API reported"),
     ):
         document: JsonObject = json.loads((REPOSITORY / "tests" / "data" / name).read_text("utf-8"))
         assert sentence.format(len(list_at(document, key))) in PAGE
+
+
+def test_the_number_of_texts_that_the_faster_core_is_checked_with() -> None:
+    (written,) = re.findall(r"(\d+) known texts", PAGE)
+    assert int(written) == len(list(fast.checks()))
