@@ -1,12 +1,18 @@
-"""A least-recently-used cache of counts, keyed by hash so that it never holds a text."""
+"""What has been counted: a least-recently-used cache keyed by hash, so that it never holds a text, and a tally."""
 
 import hashlib
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
+
+SLICE_CHARACTERS = 1 << 20
+"""A longer text is hashed in slices of this many: it is not copied whole, and other threads need not wait for it."""
+
+CACHE = "cache"
+"""What a call is tallied under when the cache answered it."""
 
 
 class CountCache:
-    """Counts by the SHA-256 of what was counted and how. Safe to share between threads.
+    """Counts by the SHA-256 of what was counted and how, and the calls so far. Safe to share between threads.
 
     Args:
         size: The most entries to keep; 0 keeps none.
@@ -15,27 +21,52 @@ class CountCache:
     def __init__(self, size: int) -> None:
         self._size = max(0, size)
         self._counts: OrderedDict[bytes, int] = OrderedDict()
+        self._calls: defaultdict[str, int] = defaultdict(int)
+        self._seconds = 0.0
+        # One for both, because taking it is a good part of what a short text costs.
         self._lock = threading.Lock()
 
     @staticmethod
     def key(scope: str, text: str) -> bytes:
         """The key of a text's count; ``scope`` names the way of counting and holds no line end."""
-        return hashlib.sha256(f"{scope}\n{text}".encode("utf-8", "surrogatepass")).digest()
+        if len(text) <= SLICE_CHARACTERS:
+            return hashlib.sha256(f"{scope}\n{text}".encode("utf-8", "surrogatepass")).digest()
+        hashed = hashlib.sha256(f"{scope}\n".encode("utf-8", "surrogatepass"))
+        for start in range(0, len(text), SLICE_CHARACTERS):
+            hashed.update(text[start : start + SLICE_CHARACTERS].encode("utf-8", "surrogatepass"))
+        return hashed.digest()
 
     def get(self, key: bytes) -> int | None:
-        """The count under a key, made the most recently used, or ``None``."""
-        with self._lock:
-            count = self._counts.get(key)
-            if count is not None:
-                self._counts.move_to_end(key)
-            return count
+        """The count under a key, or ``None``. It becomes the most recently used one when it is recorded again."""
+        return self._counts.get(key)
 
-    def put(self, key: bytes, count: int) -> None:
-        """Keep a count; the least recently used one goes when there is no room."""
+    def record(self, key: bytes, count: int, answered_by: str, seconds: float) -> None:
+        """Keep a count as the most recently used one, and tally the call. The least recently used one makes room.
+
+        Args:
+            key: What ``key`` gave.
+            count: Its count, whether it was known or not.
+            answered_by: ``CACHE``, or what counted it.
+            seconds: How long it took.
+        """
         with self._lock:
             self._counts[key] = count
             self._counts.move_to_end(key)
-            self._evict()
+            if len(self._counts) > self._size:
+                self._evict()
+            self._calls[answered_by] += 1
+            self._seconds += seconds
+
+    def tally(self, answered_by: str, seconds: float) -> None:
+        """Note a call whose count is not kept."""
+        with self._lock:
+            self._calls[answered_by] += 1
+            self._seconds += seconds
+
+    def calls(self) -> tuple[dict[str, int], float]:
+        """The calls so far by what answered them, and their seconds together."""
+        with self._lock:
+            return dict(self._calls), self._seconds
 
     def __len__(self) -> int:
         return len(self._counts)

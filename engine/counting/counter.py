@@ -1,20 +1,23 @@
 """TokenCounter: counts of texts for any model, cached, measured and labelled with what they are worth."""
 
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, lru_cache
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tokenward.engine.catalog import Catalog, ModelInfo
-from tokenward.engine.counting.cache import CountCache
+from tokenward.engine.counting.cache import CACHE, CountCache
+from tokenward.engine.counting.remembered import RememberedRequests
 from tokenward.engine.counting.results import BatchTokenCountResult, TokenCountResult
 from tokenward.engine.errors import InvalidInput
-from tokenward.engine.tokenizers.base import Method, TokenizationModel, Tokenizer, TokenizerOptions
-from tokenward.engine.tokenizers.estimate import words_bounds, words_estimate
+from tokenward.engine.tokenizers.base import Method, TokenizationModel, Tokenizer, TokenizerOptions, warnings_of
+from tokenward.engine.tokenizers.estimate import EstimateTokenizer, words_bounds, words_estimate
+from tokenward.engine.tokenizers.openai import TiktokenTokenizer
 from tokenward.engine.tokenizers.registry import tokenizer_for
+
+if TYPE_CHECKING:
+    from tokenward.engine.counting.calibration import Calibration, Correction
 
 __all__ = ["TextCounter", "TokenCounter", "get_token_counter"]
 
@@ -37,6 +40,14 @@ class TextCounter(Protocol):
         """Whether its counts are the true ones."""
         ...
 
+    @property
+    def inline_characters(self) -> int:
+        """How many characters take about 5 ms, so that an event loop may count them itself.
+
+        0 before the first count, for that may have to load a vocabulary.
+        """
+        ...
+
     def count(self, text: str) -> int:
         """The tokens of a text, without any message overhead. Never raises on a string; the empty one has none."""
         ...
@@ -49,6 +60,12 @@ class TextCounter(Protocol):
 _REMEMBERED_MODELS = 256
 """How many spellings of models' names are kept resolved; callers choose the names, so it has a limit."""
 
+_REMEMBERED_REQUESTS = 256
+"""How many whole requests' counts are kept: each has a row per message."""
+
+_INLINE_CHARACTERS: dict[type[Tokenizer], int] = {TiktokenTokenizer: 50_000, EstimateTokenizer: 30_000}
+"""What is counted in about 5 ms. Other people's tokenizers are slower, or of unknown speed, and may hang."""
+
 
 class TokenCounter:
     """Counts tokens for any model. Safe to share between threads; one per process is enough.
@@ -57,7 +74,12 @@ class TokenCounter:
         cache_size: The most counts to keep; 0 keeps none.
         catalog: The models that are known, with the configured aliases.
         options: What the user has set about tokenizers.
+        calibration: What recorded usage teaches about estimates; without one they stay as they are.
         timer: Seconds that only go up, for ``processing_time``.
+
+    Attributes:
+        catalog: The models that are known.
+        requests: The latest counts of whole requests.
     """
 
     def __init__(
@@ -66,14 +88,17 @@ class TokenCounter:
         cache_size: int = 1000,
         catalog: Catalog | None = None,
         options: TokenizerOptions | None = None,
+        calibration: "Calibration | None" = None,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.catalog = catalog if catalog is not None else Catalog()
+        self.requests = RememberedRequests(min(cache_size, _REMEMBERED_REQUESTS))
         self._cache = CountCache(cache_size)
-        self._metrics = _Metrics()
+        self._calibration = calibration
         self._timer = timer
         self._options = options if options is not None else TokenizerOptions()
         self._counter_for = lru_cache(_REMEMBERED_MODELS)(self._new_counter)
+        self._made: set[str] = set()
 
     @property
     def cache_size(self) -> int:
@@ -83,9 +108,12 @@ class TokenCounter:
     @cache_size.setter
     def cache_size(self, size: int) -> None:
         self._cache.size = size
+        self.requests.size = min(size, _REMEMBERED_REQUESTS)
 
     def text_counter(self, model: str) -> TextCounter:
         """What counts texts for one model, through this counter's cache.
+
+        OpenAI's vocabularies are loaded at the first count, those of others here, which can take a second.
 
         Args:
             model: A model's name in any spelling, or an encoding's.
@@ -94,7 +122,19 @@ class TokenCounter:
             InvalidInput: The name is empty, too long or holds control characters.
             UnknownEncoding: The name can only be an encoding's, and there is none of that name.
         """
-        return self._counter_for(model)
+        counter = self._counter_for(str(model))
+        return counter if self._calibration is None else self._calibration.applied(counter)
+
+    def inline_characters(self, model: str) -> int:
+        """How many characters an event loop may count itself for a model: 0 while its tokenizer is not loaded.
+
+        Asking loads nothing. Raises InvalidInput, UnknownEncoding.
+        """
+        name = str(model)
+        if name in self._made:
+            return self._counter_for(name).inline_characters
+        self.catalog.resolve(name)
+        return 0
 
     def count_tokens(self, text: str, model: str = TokenizationModel.CL100K_BASE) -> TokenCountResult:
         """The tokens of one text, without any message overhead.
@@ -109,22 +149,9 @@ class TokenCounter:
             InvalidInput: The model's name cannot be one.
             UnknownEncoding: The name can only be an encoding's, and there is none of that name.
         """
-        counter = self._counter_for(model)
-        measured = counter.measure(text)
-        lower, upper = counter.bounds(text, measured.tokens)
-        info = counter.info
-        return TokenCountResult(
-            token_count=measured.tokens,
-            method=counter.method,
-            model=str(model),
-            processing_time=measured.seconds,
-            cache_hit=measured.cache_hit,
-            exact=counter.exact,
-            lower=lower,
-            upper=upper,
-            encoding=info.encoding,
-            warnings=info.warnings,
-        )
+        name = str(model)
+        counter = self._counter_for(name)
+        return self._counted(counter, self._correction(counter), text, name)
 
     def count_tokens_batch(
         self, texts: Sequence[str], model: str = TokenizationModel.CL100K_BASE
@@ -137,7 +164,10 @@ class TokenCounter:
         """
         if isinstance(texts, str):
             raise InvalidInput("texts", "it is a single text; give a list of texts.")
-        results = tuple(self.count_tokens(text, model) for text in texts)
+        name = str(model)
+        counter = self._counter_for(name)
+        correction = self._correction(counter)
+        results = tuple([self._counted(counter, correction, text, name) for text in texts])
         return BatchTokenCountResult(
             results=results,
             total_tokens=sum(result.token_count for result in results),
@@ -178,7 +208,7 @@ class TokenCounter:
         started = self._timer()
         tokens = words_estimate(text)
         seconds = self._timer() - started
-        self._metrics.record("estimate", seconds)
+        self._cache.tally("estimate", seconds)
         lower, upper = words_bounds(tokens)
         return TokenCountResult(
             token_count=tokens,
@@ -195,7 +225,7 @@ class TokenCounter:
 
     def record_call(self, method: Method, seconds: float) -> None:
         """Note one text that another counter counted for this one's callers, for the metrics."""
-        self._metrics.record(method, seconds)
+        self._cache.tally(method, seconds)
 
     def get_performance_metrics(self) -> dict[str, int | float]:
         """What this counter has done so far.
@@ -203,14 +233,50 @@ class TokenCounter:
         Returns:
             ``total_calls``, ``cache_hits``, ``cache_misses``, ``cache_hit_rate`` (percent),
             ``average_processing_time`` (seconds), calls that were not answered from the cache by method
-            (``tiktoken_calls``, ``pg_tiktoken_calls``, ``fallback_calls`` for estimates), ``cache_entries`` and
-            ``cache_size``.
+            (``tiktoken_calls``, ``pg_tiktoken_calls``, ``fallback_calls`` for estimates), those of ``tiktoken_calls``
+            that the faster core answered (``fast_calls``), ``cache_entries`` and ``cache_size``.
         """
-        return {**self._metrics.summary(), "cache_entries": len(self._cache), "cache_size": self._cache.size}
+        calls, seconds = self._cache.calls()
+        total, hits = sum(calls.values()), calls.get(CACHE, 0)
+        return {
+            "total_calls": total,
+            "cache_hits": hits,
+            "cache_misses": total - hits,
+            "cache_hit_rate": 100 * hits / total if total else 0.0,
+            "average_processing_time": seconds / total if total else 0.0,
+            "tiktoken_calls": calls.get("tiktoken", 0) + calls.get("toktok", 0),
+            "fast_calls": calls.get("toktok", 0),
+            "pg_tiktoken_calls": calls.get("pg_tiktoken", 0),
+            "fallback_calls": calls.get("estimate", 0),
+            "cache_entries": len(self._cache),
+            "cache_size": self._cache.size,
+        }
 
     def _new_counter(self, model: str) -> "_MeasuredCounter":
         info = self.catalog.resolve(model)
-        return _MeasuredCounter(info, tokenizer_for(info, self._options), self._cache, self._metrics, self._timer)
+        made = _MeasuredCounter(info, tokenizer_for(info, self._options), self._cache, self._timer)
+        if len(self._made) >= _REMEMBERED_MODELS:
+            self._made.clear()
+        self._made.add(model)
+        return made
+
+    def _correction(self, counter: "_MeasuredCounter") -> "Correction | None":
+        return self._calibration.correction(counter) if self._calibration is not None else None
+
+    def _counted(
+        self, counter: "_MeasuredCounter", correction: "Correction | None", text: str, model: str
+    ) -> TokenCountResult:
+        tokens, cache_hit, seconds, made = counter.measure(text)
+        info, exact = made.info, made.exact
+        warnings = info.warnings
+        lower, upper = (tokens, tokens) if exact else counter.bounds(text, tokens)
+        if correction is not None and not exact:
+            tokens, lower, upper = correction.adjusted(tokens, lower, upper)
+            warnings = (*warnings, correction.warning)
+        # By position, as naming ten values takes as long as hashing a short text.
+        return TokenCountResult(
+            tokens, made.method, model, seconds, cache_hit, exact, lower, upper, info.encoding, warnings
+        )
 
 
 @cache
@@ -219,79 +285,95 @@ def get_token_counter() -> TokenCounter:
     return TokenCounter()
 
 
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    tokens: int
-    cache_hit: bool
-    seconds: float
+class _Made(NamedTuple):
+    """How a tokenizer counts at a time: one that fails has a successor."""
+
+    info: ModelInfo
+    method: Method
+    exact: bool
+    scope: str
 
 
 class _MeasuredCounter:
     """A model's tokenizer behind the cache, with its work recorded."""
 
-    def __init__(
-        self,
-        info: ModelInfo,
-        tokenizer: Tokenizer,
-        counts: CountCache,
-        metrics: "_Metrics",
-        timer: Callable[[], float],
-    ) -> None:
-        self.info = replace(info, encoding=tokenizer.encoding)
-        self.method: Method = tokenizer.method
-        self.exact: bool = tokenizer.exact
-        self.bounds = tokenizer.bounds
-        self._count = tokenizer.count
+    def __init__(self, model: ModelInfo, tokenizer: Tokenizer, counts: CountCache, timer: Callable[[], float]) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
         self._counts = counts
-        self._metrics = metrics
         self._timer = timer
-        # Models that share a way of counting share their counts.
-        self._scope = f"{tokenizer.method} {info.family} {tokenizer.encoding}"
+        self.bounds = tokenizer.bounds
+        self._steady = isinstance(tokenizer, TiktokenTokenizer)
+        self._core: str | None = None
+        self._made = self._described()
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model, with what its tokenizer says now."""
+        return self._now().info
+
+    @property
+    def method(self) -> Method:
+        """How its tokenizer counts now."""
+        return self._now().method
+
+    @property
+    def exact(self) -> bool:
+        """Whether its counts are the true ones now."""
+        return self._now().exact
+
+    @property
+    def inline_characters(self) -> int:
+        """How many characters take about 5 ms; 0 before the first count, and for other people's tokenizers."""
+        return 0 if self._core is None else _INLINE_CHARACTERS.get(type(self._tokenizer), 0)
 
     def count(self, text: str) -> int:
         """The tokens of a text."""
-        return self.measure(text).tokens
+        return self.measure(text)[0]
 
-    def measure(self, text: str) -> _Measured:
-        """The tokens of a text, where they came from and how long it took."""
+    def measure(self, text: str) -> tuple[int, bool, float, _Made]:
+        """The tokens of a text, whether they came from the cache, the seconds it took, and how they were counted.
+
+        Raises:
+            InvalidInput: The text is no string.
+        """
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - what types promise, callers break
+            raise InvalidInput("text", f"expected a string, not {type(text).__name__}.")
         started = self._timer()
-        key = CountCache.key(self._scope, text)
-        known = self._counts.get(key)
-        if known is None:
-            tokens = self._count(text)
-            self._counts.put(key, tokens)
-        else:
-            tokens = known
+        made = self._now()
+        while True:
+            key = CountCache.key(made.scope, text)
+            tokens = self._counts.get(key)
+            if tokens is not None:
+                seconds = self._timer() - started
+                self._counts.record(key, tokens, CACHE, seconds)
+                return tokens, True, seconds, made
+            tokens = self._tokenizer.count(text)
+            counted_by, made = made, self._now()
+            # If the tokenizer failed meanwhile, in whichever thread, its successor counts.
+            if made.scope == counted_by.scope:
+                break
+        core = self._core or self._counted_by()
         seconds = self._timer() - started
-        self._metrics.record(None if known is not None else self.method, seconds)
-        return _Measured(tokens, known is not None, seconds)
+        self._counts.record(key, tokens, core, seconds)
+        return tokens, False, seconds, made
 
+    def _now(self) -> _Made:
+        return self._made if self._steady else self._described(self._made)
 
-class _Metrics:
-    """Calls so far, by how they were answered. Safe to share between threads."""
+    def _described(self, known: _Made | None = None) -> _Made:
+        """What the tokenizer is now: what is known already, if that is still so."""
+        tokenizer = self._tokenizer
+        # Models that share a way of counting share their counts.
+        scope = f"{tokenizer.method} {self._model.family} {tokenizer.encoding}"
+        if known is not None and known.scope == scope:
+            return known
+        info = replace(self._model, encoding=tokenizer.encoding, warnings=warnings_of(tokenizer, self._model))
+        made = _Made(info, tokenizer.method, tokenizer.exact, scope)
+        self._made, self._core = made, None
+        return made
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._calls: Counter[Method | None] = Counter()
-        self._seconds = 0.0
-
-    def record(self, method: Method | None, seconds: float) -> None:
-        """Note one call; the method is ``None`` for one answered from the cache."""
-        with self._lock:
-            self._calls[method] += 1
-            self._seconds += seconds
-
-    def summary(self) -> dict[str, int | float]:
-        with self._lock:
-            calls, seconds = self._calls.copy(), self._seconds
-        total = calls.total()
-        return {
-            "total_calls": total,
-            "cache_hits": calls[None],
-            "cache_misses": total - calls[None],
-            "cache_hit_rate": 100 * calls[None] / total if total else 0.0,
-            "average_processing_time": seconds / total if total else 0.0,
-            "tiktoken_calls": calls["tiktoken"],
-            "pg_tiktoken_calls": calls["pg_tiktoken"],
-            "fallback_calls": calls["estimate"],
-        }
+    def _counted_by(self) -> str:
+        tokenizer = self._tokenizer
+        self._core = tokenizer.core if isinstance(tokenizer, TiktokenTokenizer) else self.method
+        return self._core
