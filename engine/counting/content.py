@@ -34,7 +34,15 @@ def add_media(found: ShareBuilder, counter: TextCounter, role: Role, part: Part)
         found.add(TEXT_CATEGORIES[role], *count_audio(media_of(part), info.provider))
     elif part.kind == "video":
         found.add(TEXT_CATEGORIES[role], *count_video(media_of(part), info.provider))
-    elif part.text:
-        found.add(TEXT_CATEGORIES[role], count_text(counter, part.text))
     else:
-        found.add(TEXT_CATEGORIES[role], *count_document(media_of(part), info.provider))
+        found.add(TEXT_CATEGORIES[role], count_text(counter, part.text))
+        if not _is_given_as_text(part):
+            found.add(TEXT_CATEGORIES[role], *count_document(media_of(part), info.provider))
+
+
+def _is_given_as_text(part: Part) -> bool:
+    """Whether all that a document holds is in ``text``, and not only its title."""
+    raw = part.raw if isinstance(part.raw, dict) else {}
+    source = raw.get("source")
+    kind = source.get("type") if isinstance(source, dict) else None
+    return raw.get("type") == "search_result" or kind in ("text", "content")

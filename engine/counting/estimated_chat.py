@@ -1,14 +1,20 @@
 """How the models of providers that publish no rule count a conversation: text by their counter, the rest estimated."""
 
 from collections.abc import Sequence
+from typing import Final
 
-from tokenward.engine.counting.amounts import Share, ShareBuilder, within
+from tokenward.engine.counting.amounts import Share, ShareBuilder, about, within
 from tokenward.engine.counting.content import TEXT_CATEGORIES, add_media, count_text
 from tokenward.engine.counting.counter import TextCounter
 from tokenward.engine.counting.message_rules import estimate_rule
 from tokenward.engine.counting.tool_definitions import ToolDefinition, tool_json
 from tokenward.engine.messages.view import Message, Part
 from tokenward.engine.types import JsonObject, JsonValue
+
+_MEDIA: Final = ("image", "document", "audio", "video")
+_OWN_TOOLS: Final = "what a provider's own tools add is not published"
+_OWN_TOOL_TOKENS: Final = 2_000
+"""What a provider's own tool may add besides its entry in the request. Assumed."""
 
 
 class EstimatedShares:
@@ -47,6 +53,9 @@ class EstimatedShares:
 
     def _add_part(self, found: ShareBuilder, message: Message, part: Part) -> None:
         category = TEXT_CATEGORIES[message.role]
+        if part.kind in _MEDIA:
+            add_media(found, self._text, message.role, part)
+            return
         amount = count_text(self._text, part.text)
         match part.kind:
             case "text":
@@ -63,8 +72,8 @@ class EstimatedShares:
             case "other":
                 kept = within(amount.tokens, 0, amount.upper + amount.upper // 2)
                 found.add(category, kept, "parts of an unknown type are counted as their JSON text")
-            case "image" | "document" | "audio" | "video":
-                add_media(found, self._text, message.role, part)
+            case _:
+                pass
 
     def _count_fixed(self, tools: Sequence[ToolDefinition], tool_choice: JsonValue, system: Sequence[Part]) -> Share:
         found = ShareBuilder()
@@ -72,19 +81,26 @@ class EstimatedShares:
         if system:
             found.add("overhead", self._rule.system)
         for part in system:
-            found.add("system", count_text(self._text, part.text))
-        if tools and tool_choice != "none":
+            if part.kind in _MEDIA:
+                add_media(found, self._text, "system", part)
+            else:
+                found.add("system", count_text(self._text, part.text))
+        if tools and tool_choice not in ("none", {"type": "none"}):
             found.add("tool_definitions", self._rule.tool_prompt)
         for tool in tools:
             shown: JsonObject = {"description": tool.description, "parameters": tool.parameters}
             text = tool_json(shown if tool.name else tool.raw)
             found.add("tool_definitions", count_text(self._text, tool.name) + count_text(self._text, text))
             found.add("tool_definitions", self._rule.tool)
+            if tool.name:
+                found.add("tool_definitions", about(0, 0, count_text(self._text, tool.unread).upper))
+            else:
+                found.add("tool_definitions", about(0, 0, _OWN_TOOL_TOKENS), _OWN_TOOLS)
         return found.share()
 
 
 def _is_lone_text(messages: Sequence[Message]) -> bool:
     """Whether a request is one text of the user's: what providers' counts were recorded for."""
-    return (
-        len(messages) == 1 and messages[0].raw_role == "user" and [part.kind for part in messages[0].parts] == ["text"]
-    )
+    if len(messages) != 1 or messages[0].raw_role != "user" or messages[0].name:
+        return False
+    return [part.kind for part in messages[0].parts] == ["text"]

@@ -8,6 +8,7 @@ from tokenward.engine.counting.amounts import Share, breakdown_of, sum_amounts
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.estimated_chat import EstimatedShares
 from tokenward.engine.counting.openai_chat import OpenAIShares
+from tokenward.engine.counting.remembered import request_key
 from tokenward.engine.counting.results import MessageCount, MessageCountRow
 from tokenward.engine.counting.tool_definitions import read_tools
 from tokenward.engine.errors import InvalidMessages
@@ -83,7 +84,8 @@ class RequestCounter:
         """The whole count of a request with these messages."""
         rows = [self._shares.message(message) for message in messages]
         shares = [self._shares.fixed(messages), *rows]
-        total = sum_amounts(share.total for share in shares)
+        totals = [share.total for share in shares]
+        total = sum_amounts(totals)
         exact = total.lower == total.upper and self._text.exact
         info = self._text.info
         return MessageCount(
@@ -97,8 +99,8 @@ class RequestCounter:
             format=self._format,
             breakdown=breakdown_of(shares),
             messages=tuple(
-                MessageCountRow(message.index, message.raw_role, row.total.tokens)
-                for message, row in zip(messages, rows, strict=True)
+                MessageCountRow(message.index, message.raw_role, own.tokens)
+                for message, own in zip(messages, totals[1:], strict=True)
             ),
             warnings=_distinct((*info.warnings, *_warnings(shares))),
         )
@@ -132,8 +134,34 @@ def count_messages(
     """
     if not messages:
         raise InvalidMessages("give at least one message.")
+    text = counter.text_counter(model)
+    while True:
+        made_by = (text.method, text.exact, text.info.encoding)
+        key = request_key(text, format, messages, tools or (), tool_choice, system)
+        known = counter.requests.get(key)
+        if known is not None:
+            return known
+        found = _counted(
+            messages, model, counter=counter, tools=tools, tool_choice=tool_choice, system=system, format_=format
+        )
+        # A tokenizer can fail halfway, once and for good; then its successor counts all of the request.
+        if made_by == (text.method, text.exact, text.info.encoding):
+            counter.requests.put(key, found)
+            return found
+
+
+def _counted(
+    messages: Sequence[JsonObject],
+    model: str,
+    *,
+    counter: TokenCounter,
+    tools: Sequence[JsonObject] | None,
+    tool_choice: JsonValue,
+    system: JsonValue,
+    format_: Format | Literal["auto"],
+) -> MessageCount:
     hint = provider_format(counter.text_counter(model).info.provider)
-    conversation = read_messages(messages, format, system, hint=hint)
+    conversation = read_messages(messages, format_, system, hint=hint)
     requests = RequestCounter(
         counter,
         model,

@@ -7,6 +7,7 @@ and given with bounds: ``tool_calls`` and their results, several text parts in o
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from tokenward.engine.counting.amounts import Amount, Category, Share, ShareBuilder, about, exactly, within
@@ -58,6 +59,7 @@ class OpenAIShares:
         self._rule = openai_rule(text.info.name)
         self._tool_rule = openai_tool_rule()
         self._calls = _calls_of(context)
+        self._role = cache(text.count)
         unpublished = self._rule.slack or conversation_format != "openai"
         self._slack = max(self._rule.slack, 1) if unpublished else 0
         self._definitions = self._count_definitions()
@@ -99,7 +101,7 @@ class OpenAIShares:
         return found.share()
 
     def _add_frame(self, found: ShareBuilder, role: str, name: str) -> None:
-        tokens = self._rule.message + self._text.count(role)
+        tokens = self._rule.message + self._role(role)
         if role == "function":
             tokens += self._tool_rule.function_role
         if name and role != "tool":
@@ -108,10 +110,13 @@ class OpenAIShares:
 
     def _add_texts(self, found: ShareBuilder, category: Category, parts: Sequence[Part]) -> None:
         for part in parts:
-            found.add(category, count_text(self._text, part.text))
+            if part.kind in ("image", "document", "audio", "video"):
+                add_media(found, self._text, "system", part)
+            else:
+                found.add(category, count_text(self._text, part.text))
         # Whether the API joins several texts before it splits them into tokens is not known.
-        seams = max(len(parts) - 1, 0)
-        found.add("overhead", Amount(0, -seams, seams))
+        if len(parts) > 1:
+            found.add("overhead", Amount(0, 1 - len(parts), len(parts) - 1))
 
     def _count_call(self, call: Part, *, parallel: bool) -> Amount:
         amount = count_text(self._text, call.name) + count_text(self._text, call.text)
@@ -125,7 +130,10 @@ class OpenAIShares:
             found.add("tool_results", self._count_result(part, legacy=message.raw_role == "function"))
         elif part.kind == "thinking":
             amount = count_text(self._text, part.text)
-            found.add("assistant", within(amount.tokens, 0, amount.upper), "earlier reasoning may not be counted")
+            encrypted = part.raw.get("encrypted_content") if isinstance(part.raw, dict) else None
+            hidden = len(encrypted) // 2 if isinstance(encrypted, str) else 0
+            kept = within(amount.tokens, 0, amount.upper + hidden)
+            found.add("assistant", kept, "earlier reasoning may not be counted, or be longer than its text")
         elif part.kind == "other":
             amount = count_text(self._text, part.text)
             kept = within(amount.tokens, 0, amount.upper + amount.upper // 2)

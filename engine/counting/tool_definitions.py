@@ -24,6 +24,11 @@ _SILENT_KEYS: Final = frozenset(
     ("title", "minimum", "maximum", "pattern", "example", "examples", "additionalProperties", "definitions", "$defs")
 )
 _DOUBTFUL_KEYS: Final = frozenset(("anyOf", "default", "$ref"))
+_SCHEMA_KEYS: Final = ("parameters", "input_schema", "inputSchema", "parametersJsonSchema", "parameters_json_schema")
+_READ_KEYS: Final = frozenset(("name", "description", "type", "strict", "cache_control", *_SCHEMA_KEYS))
+# What MCP servers say to clients and not to models.
+_CLIENTS_KEYS: Final = frozenset(("title", "annotations", "outputSchema", "icons", "execution", "_meta"))
+_OWN_KINDS: Final = frozenset((None, "function", "custom"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class ToolDefinition:
         parameters: The JSON schema of its arguments.
         legacy: Whether it was given in the form of OpenAI's former ``functions``.
         raw: The definition as given.
+        unread: What else it holds, as JSON text; empty when there is nothing else.
     """
 
     name: str
@@ -43,6 +49,7 @@ class ToolDefinition:
     parameters: JsonObject
     legacy: bool
     raw: JsonObject
+    unread: str = ""
 
 
 def read_tools(tools: Sequence[JsonObject] | None) -> tuple[ToolDefinition, ...]:
@@ -75,13 +82,17 @@ def _read(tool: JsonValue, where: str, *, legacy: bool) -> ToolDefinition:
         if not tool or {"description", "parameters"} & tool.keys():
             raise InvalidInput(where, "has no name; give name, description and parameters.")
         name = ""
+    kind = tool.get("type")
+    if not isinstance(kind, str | None) or kind not in _OWN_KINDS:  # a provider's own tool, or several under one name
+        name = ""
     if description is not None and not isinstance(description, str):
         raise InvalidInput(where, f"description must be a string, not {type_name(description)}.")
-    keys = ("parameters", "input_schema", "inputSchema")
-    parameters = next((tool[key] for key in keys if tool.get(key) is not None), dict[str, JsonValue]())
+    parameters = next((tool[key] for key in _SCHEMA_KEYS if tool.get(key) is not None), dict[str, JsonValue]())
     if not isinstance(parameters, dict):
         raise InvalidInput(where, f"its schema must be an object, not {type_name(parameters)}.")
-    return ToolDefinition(name, description or "", parameters, legacy, tool)
+    silent = _READ_KEYS | _CLIENTS_KEYS if "inputSchema" in tool else _READ_KEYS
+    unread = {key: value for key, value in tool.items() if key not in silent}
+    return ToolDefinition(name, description or "", parameters, legacy, tool, tool_json(unread) if unread else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +161,10 @@ class _Renderer:
         if not tool.name:
             self.doubts.append(tool_json(tool.raw))
             return []
+        if tool.unread:
+            self.doubts.append(tool.unread)
+        if tool.parameters.get("type", "object") != "object":
+            self.doubts.append(tool_json(tool.parameters))
         self.root = tool.parameters
         lines = self._comment(tool.description)
         properties = _properties(tool.parameters)
@@ -287,6 +302,8 @@ class _Renderer:
         for key, value in schema.items():
             if key in _DOUBTFUL_KEYS:
                 self.doubts.append("")
+            elif key == "additionalProperties" and isinstance(value, dict):
+                self.doubts.append(tool_json(value))
             elif key not in _RENDERED_KEYS and key not in _SILENT_KEYS:
                 self.doubts.append(f"{key}: {_plain_text(value)}")
 

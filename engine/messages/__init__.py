@@ -51,16 +51,16 @@ def read_messages(
         # What static types promise, a caller's JSON does not keep.
         if not isinstance(message, dict):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidMessages(f"must be an object, not {type_name(message)}.", index)
-    possible = possible_formats(messages, system) if format == "auto" else (format,)
-    chosen = hint if hint in possible else possible[0]
+    possible: tuple[Format, ...] = possible_formats(messages, system) if format == "auto" else (format,)
+    chosen = hint if hint is not None and hint in possible else possible[0]
     if chosen not in _READERS:
         names = ("auto", *FORMATS)
         raise InvalidInput(
             "format", f"{shown(chosen)} is not known.{nearest(str(chosen), names)} Accepted: {', '.join(names)}."
         )
     read = _READERS[chosen](messages)
-    open_ = () if chosen == hint else possible
-    alternatives = tuple(one for one in open_ if one != chosen and _reads_otherwise(one, messages, read))
+    others: list[Format] = [] if chosen == hint else [one for one in possible if one != chosen]
+    alternatives: tuple[Format, ...] = tuple(one for one in others if _reads_otherwise(one, messages, read))
     return Conversation(chosen, read, _read_system(system), alternatives)
 
 
@@ -77,7 +77,7 @@ def _read_system(system: JsonValue) -> tuple[Part, ...]:
     if system is None:
         return ()
     if isinstance(system, str):
-        return (Part("text", system),)
+        return (Part("text", system),) if system else ()
     try:
         if isinstance(system, list):
             return read_blocks(system, "system", None)

@@ -58,6 +58,8 @@ def _read_block(block: JsonObject, where: str, index: int | None) -> tuple[Part,
         return (_read_call(block, index),)
     if kind.endswith("tool_result"):
         return _read_result(block, kind, index)
+    if kind in {"document", "search_result"}:
+        return _read_document(block, index)
     return (_read_plain(block, kind, where, index),)
 
 
@@ -71,8 +73,6 @@ def _read_plain(block: JsonObject, kind: str, where: str, index: int | None) -> 
             part = Part("thinking", raw=block)
         case "image":
             part = Part("image", raw=block)
-        case "document" | "search_result":
-            part = _read_document(block, index)
         case _:
             part = Part("other", compact_json(block, index), raw=block)
     return part
@@ -97,8 +97,8 @@ def _read_result(block: JsonObject, kind: str, index: int | None) -> tuple[Part,
     return (Part("tool_result", text, "", call_id, block), *media)
 
 
-def _read_document(block: JsonObject, index: int | None) -> Part:
-    """A document's text, when it is given as text; nothing for PDF data, links and uploaded files."""
+def _read_document(block: JsonObject, index: int | None) -> tuple[Part, ...]:
+    """A document with its text, where that is given (not in PDF data, links and uploaded files), and its images."""
     texts = [optional_text(block, key, index) for key in ("title", "context")]
     source = block.get("source")
     inner = block.get("content")
@@ -106,6 +106,7 @@ def _read_document(block: JsonObject, index: int | None) -> Part:
         texts.append(as_text(source.get("data"), "document block: source.data", index))
     elif isinstance(source, dict) and source.get("type") == "content":
         inner = source.get("content")
-    if isinstance(inner, str | list):
-        texts += [part.text for part in read_blocks(inner, "document block: content", index)]
-    return Part("document", "\n".join(text for text in texts if text), raw=block)
+    parts = read_blocks(inner, "document block: content", index) if isinstance(inner, str | list) else ()
+    texts += [part.text for part in parts]
+    images = (part for part in parts if part.kind == "image")
+    return (Part("document", "\n".join(text for text in texts if text), raw=block), *images)

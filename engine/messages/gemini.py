@@ -58,7 +58,11 @@ def _read_content(content: JsonObject, index: int, pairing: _Pairing) -> Message
     if "parts" not in content:
         raise InvalidMessages("parts is missing; give a list of parts.", index)
     listed = as_objects(content["parts"], "parts", index)
-    parts = tuple(_read_part(part, f"{index}.{position}", index, pairing) for position, part in enumerate(listed))
+    parts = tuple(
+        read
+        for position, part in enumerate(listed)
+        for read in (_read_part(part, f"{index}.{position}", index, pairing), *_media_of_response(part, index))
+    )
     answers_only = bool(parts) and all(part.kind == "tool_result" or part.call_id for part in parts)
     role: Role = "tool" if raw_role == "user" and answers_only else ROLES[raw_role]
     return Message(index, role, raw_role, parts, content)
@@ -81,6 +85,19 @@ def _read_part(part: JsonObject, position: str, index: int, pairing: _Pairing) -
     if media is not None:
         return Part(_media_kind(as_object(media, "inlineData", index), index), raw=part)
     return Part("other", compact_json(part, index), raw=part)
+
+
+def _media_of_response(part: JsonObject, index: int) -> tuple[Part, ...]:
+    """The media that a function's answer brings besides its object."""
+    response = either(part, "functionResponse", "function_response")
+    brought = response.get("parts") if isinstance(response, dict) else None
+    found = [one for one in brought if isinstance(one, dict)] if isinstance(brought, list) else []
+    call_id = "functionResponse"
+    return tuple(
+        Part(_media_kind(as_object(media, "inlineData", index), index), call_id=call_id, raw=one)
+        for one in found
+        if (media := media_of(one)) is not None
+    )
 
 
 def _read_call(call: JsonObject, part: JsonObject, made_id: str, index: int, pairing: _Pairing) -> Part:

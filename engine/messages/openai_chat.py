@@ -90,7 +90,10 @@ def as_result(content: tuple[Part, ...], call_id: str, name: str = "", raw: Json
 def _read_extras(message: JsonObject, index: int) -> tuple[Part, ...]:
     refusal = optional_text(message, "refusal", index)
     audio = message.get("audio")
-    texts = (Part("text", refusal),) if refusal else ()
+    # What some who serve other models in this format call the reasoning that they give back.
+    reasoning = message.get("reasoning_content")
+    thoughts = (Part("thinking", reasoning),) if isinstance(reasoning, str) and reasoning else ()
+    texts = (*thoughts, Part("text", refusal)) if refusal else thoughts
     return texts if audio is None else (*texts, Part("audio", raw=as_object(audio, "audio", index)))
 
 

@@ -391,6 +391,7 @@ class _Spy:
         self.info = inner.info
         self.method: Method = inner.method
         self.exact = inner.exact
+        self.inline_characters = inner.inline_characters
 
     def count(self, text: str) -> int:
         self._spy.characters += len(text)
