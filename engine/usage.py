@@ -71,6 +71,9 @@ class UsageEvent:
         cost_nano: ``None`` when no price was known: never 0 for unknown.
         tier: The service level it was billed at; with ``usage``, what it takes to price it again.
         ancestors: The sessions whose budgets it drew on besides its own, the outermost first.
+        counted_tokens: What its input had been counted as, before calibration; ``None`` when nobody said.
+        counted_as: The model and the way it was counted (:mod:`tokenward.engine.counting.calibration`); empty when
+            nobody said.
     """
 
     event_id: str
@@ -89,6 +92,8 @@ class UsageEvent:
     overage: bool = False
     tier: Tier = "standard"
     ancestors: tuple[str, ...] = ()
+    counted_tokens: int | None = None
+    counted_as: str = ""
 
 
 Dimension: TypeAlias = Literal["user", "model", "session", "group", "endpoint", "quarter_hour"]

@@ -90,6 +90,7 @@ def report(
 @click.option("--endpoint")
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), default="normal")
 @click.option("--at", metavar="TIME", help="When it happened, RFC 3339; now by default.")
+@click.option("--counted", type=_COUNT, metavar="N", help="What the input had been counted as: estimates learn by it.")
 @json_option
 @pass_session
 def record(
@@ -111,6 +112,7 @@ def record(
     endpoint: str | None,
     priority: "Priority",
     at: str | None,
+    counted: int | None,
     as_json: bool,
 ) -> None:
     """Record what a request used: one event in the ledger.
@@ -143,6 +145,7 @@ def record(
             reservation_id=reservation,
             idempotency_key=key,
             at=at,
+            counted_tokens=counted,
         )
 
     receipt = session.run(work)

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Literal, Protocol, Self, TypeAlias
 
 from tokenward.engine.budget import BudgetStatus, Share
+from tokenward.engine.counting.calibration import Sample
 from tokenward.engine.limits import Amounts, Subjects, TokenLimit
 from tokenward.engine.quota import Decision, LimitStatus, Policy, Priority
 from tokenward.engine.usage import Tier, TokenUsage, UsageEvent, UsageQuery, UsageSum
@@ -73,6 +74,8 @@ class Record:
         at_us: When it happened; ``None`` is now. Ignored for the window of a settled reservation.
         key: The caller's idempotency key: the same key is one event.
         event_id: The event's own name, given by whoever may have to send it again; else the store makes one.
+        counted_tokens: What the input had been counted as, before calibration.
+        counted_as: The model and the way it was counted.
     """
 
     model: str
@@ -89,6 +92,8 @@ class Record:
     at_us: int | None = None
     key: str = ""
     event_id: str = ""
+    counted_tokens: int | None = None
+    counted_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,6 +339,10 @@ class UsageStore(Protocol):
 
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
         """Sums over the ledger, from the rollup where it can."""
+        ...
+
+    async def samples(self) -> list[Sample]:
+        """The latest events of each model whose input had been counted, oldest first: as many as are learned from."""
         ...
 
     def events(self, start_us: int, end_us: int) -> AsyncIterator[UsageEvent]:

@@ -3,6 +3,7 @@
 from tokenward.engine.errors import InvalidInput, shown
 from tokenward.engine.limits import MAX_LIMIT, Amounts
 from tokenward.engine.types import DAY_US
+from tokenward.engine.usage import MAX_TOKENS
 from tokenward.storage.base import (
     CloseBudget,
     Extend,
@@ -56,7 +57,9 @@ def _check_record(one: Record) -> None:
         _check_number("cost_nano", one.cost_nano, MAX_LIMIT)
     if one.at_us is not None:
         _check_number("at_us", one.at_us, LATEST_US)
-    texts = f"{one.model}{one.price_source}{one.endpoint}{one.reservation_id}{one.key}{one.event_id}"
+    if one.counted_tokens is not None:
+        _check_number("counted_tokens", one.counted_tokens, MAX_TOKENS)
+    texts = f"{one.model}{one.price_source}{one.endpoint}{one.reservation_id}{one.key}{one.event_id}{one.counted_as}"
     if not texts.isprintable():
         check_texts(
             model=one.model,
@@ -65,6 +68,7 @@ def _check_record(one: Record) -> None:
             reservation_id=one.reservation_id,
             key=one.key,
             event_id=one.event_id,
+            counted_as=one.counted_as,
         )
 
 

@@ -279,6 +279,8 @@ def event_of(
         priority=request.priority,
         reservation_id=request.reservation_id,
         overage=overage,
+        counted_tokens=request.counted_tokens,
+        counted_as=request.counted_as,
     )
 
 

@@ -19,7 +19,7 @@ _SEPARATOR = "\n"
 EVENT_COLUMNS: LiteralString = (
     "event_id, timestamp, admitted, user_id, group_id, session_id, model, input_tokens, output_tokens, cached_tokens, "
     "cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, tokens_used, cost_nano, price_source, api_endpoint, "
-    "priority_level, reservation_id, overage, service_tier, ancestors"
+    "priority_level, reservation_id, overage, service_tier, ancestors, counted_tokens, counted_as"
 )
 RESERVATION_COLUMNS: LiteralString = (
     "reservation_id, user_id, group_id, session_id, model, tokens, cost_nano, requests, admitted, expires, "
@@ -136,7 +136,7 @@ def budget_values(one: Budget) -> tuple[object, ...]:
 def event_of(row: Iterable[Any]) -> UsageEvent:
     """A row of :data:`EVENT_COLUMNS`."""
     event_id, timestamp, admitted, user, group, session, model, *numbers = row
-    _, cost_nano, price_source, endpoint, priority, reservation_id, overage, tier, above = numbers[6:]
+    _, cost_nano, price_source, endpoint, priority, reservation_id, overage, tier, above, *counted = numbers[6:]
     return UsageEvent(
         event_id,
         timestamp,
@@ -154,6 +154,7 @@ def event_of(row: Iterable[Any]) -> UsageEvent:
         bool(overage),
         tier,
         parted(above),
+        *counted,
     )
 
 
@@ -165,6 +166,7 @@ def event_values(one: UsageEvent) -> tuple[object, ...]:
         *(used.input_tokens, used.output_tokens, used.cached_input_tokens, used.cache_write_tokens),
         *(used.cache_write_1h_tokens, used.reasoning_tokens, used.total_tokens, one.cost_nano, one.price_source),
         *(one.endpoint, one.priority, one.reservation_id, int(one.overage), one.tier, joined(one.ancestors)),
+        *(one.counted_tokens, one.counted_as),
     )
 
 

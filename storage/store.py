@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self, TypeVar
 import anyio
 
 from tokenward.engine.budget import BudgetStatus
+from tokenward.engine.counting.calibration import MAX_MODELS, WINDOW, Sample
 from tokenward.engine.errors import StoreUnavailable
 from tokenward.engine.limits import Subjects, TokenLimit
 from tokenward.engine.quota import LimitStatus
@@ -82,6 +83,10 @@ class Database(Protocol):
 
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
         """Sums over the ledger, by key."""
+        ...
+
+    async def samples(self, models: int, each: int) -> list[Sample]:
+        """The latest events of each model that were counted, oldest first."""
         ...
 
     async def events_page(self, after: tuple[int, str], end_us: int, size: int) -> list[UsageEvent]:
@@ -261,6 +266,10 @@ class LedgerStore:
         """Sums over the ledger, by key."""
         check_texts(user=query.user or "")
         return await self._database.usage(query)
+
+    async def samples(self) -> list[Sample]:
+        """The latest events of each model whose input had been counted, oldest first."""
+        return await self._database.samples(MAX_MODELS, WINDOW)
 
     async def events(self, start_us: int, end_us: int) -> AsyncIterator[UsageEvent]:
         """The events of a span of time, oldest first, read page by page."""

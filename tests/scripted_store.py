@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from tokenward.engine.budget import BudgetStatus
+from tokenward.engine.counting.calibration import Sample
 from tokenward.engine.errors import StoreError
 from tokenward.engine.limits import Subjects, TokenLimit
 from tokenward.engine.quota import Decision, LimitStatus
@@ -35,6 +36,7 @@ class ScriptedStore:
         reserved: The answer to every question.
         opened: The answer to opening a budget.
         status_of_budget: The answer to reading and closing a budget.
+        samples_remembered: What it says counts were worth.
     """
 
     def __init__(self) -> None:
@@ -48,6 +50,7 @@ class ScriptedStore:
         self.reserved = ReserveOutcome(Decision(True, ()))
         self.opened: OpenOutcome | None = None
         self.status_of_budget: BudgetStatus | None = None
+        self.samples_remembered: list[Sample] = []
 
     async def __aenter__(self) -> Self:
         self._check()
@@ -74,6 +77,10 @@ class ScriptedStore:
         if self.outcomes:
             return self.outcomes.pop(0)
         return RecordOutcome(request.event_id, request.user, request.cost_nano, overage=False)
+
+    async def samples(self) -> list[Sample]:
+        self._check()
+        return list(self.samples_remembered)
 
     async def record_many(self, requests: Sequence[Record]) -> list[RecordOutcome]:
         return [await self.record(one) for one in requests]

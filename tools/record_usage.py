@@ -33,8 +33,8 @@ async def record_usage(
     output_tokens: int | None = None,
     cached_input_tokens: int = 0,
     cache_write_tokens: int = 0,
-    cache_write_1h_tokens: int = 0,
-    reasoning_tokens: int = 0,
+    cache_write_1h_tokens: Annotated[int, ANYTHING] = 0,
+    reasoning_tokens: Annotated[int, ANYTHING] = 0,
     response: Annotated[JsonObject | None, ANYTHING] = None,
     user: str | None = None,
     group: str | None = None,
@@ -44,6 +44,7 @@ async def record_usage(
     reservation_id: str | None = None,
     idempotency_key: str | None = None,
     at: Annotated[str | None, ANYTHING] = None,
+    counted_tokens: Annotated[int | None, ANYTHING] = None,
 ) -> Recorded:
     """Write one event, from token numbers or from the provider's own response, and settle its reservation."""
     parts = (cached_input_tokens, cache_write_tokens, cache_write_1h_tokens, reasoning_tokens)
@@ -69,6 +70,7 @@ async def record_usage(
             reservation_id=reservation_id,
             idempotency_key=idempotency_key,
             at_us=None if at is None else moment_us("at", at, context.timezone),
+            counted_tokens=counted_tokens,
         )
     )
     return Recorded(

@@ -17,7 +17,7 @@ from tokenward.engine.limits import Metric, TokenLimit, check_name
 from tokenward.engine.money import MAX_NANO, nano, usd
 from tokenward.engine.quota import Priority
 from tokenward.engine.types import MINUTE_US, NANO_PER_USD, JsonObject, JsonValue
-from tokenward.engine.usage import Tier, TokenUsage, UsageEvent, UsageSum
+from tokenward.engine.usage import MAX_TOKENS, Tier, TokenUsage, UsageEvent, UsageSum
 from tokenward.engine.windows import Mode, Window
 from tokenward.storage.base import HourlyUsage
 from tokenward.storage.checks import check_texts
@@ -104,6 +104,8 @@ def hourly_line(line: HourlyUsage) -> str:
 def event_line(event: UsageEvent) -> str:
     """An event."""
     usage = event.usage
+    # Left out where nobody said, so that an older tokenward can read what it knows.
+    counted: JsonObject = {"counted_tokens": event.counted_tokens, "counted_as": event.counted_as}
     return _line(
         {
             "kind": "event",
@@ -128,6 +130,7 @@ def event_line(event: UsageEvent) -> str:
             "priority": event.priority,
             "reservation_id": event.reservation_id,
             "overage": event.overage,
+            **(counted if event.counted_as else {}),
         }
     )
 
@@ -295,6 +298,8 @@ class EventLine(_Line):
     priority: Priority = "normal"
     reservation_id: _NameOrNone = ""
     overage: bool = False
+    counted_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = None
+    counted_as: Annotated[str, Field(max_length=1_000), AfterValidator(_kept)] = ""
 
     def event(self, now_us: int) -> UsageEvent:
         """The event as it was. Raises InvalidInput."""
@@ -325,6 +330,8 @@ class EventLine(_Line):
             priority=self.priority,
             reservation_id=self.reservation_id,
             overage=self.overage,
+            counted_tokens=self.counted_tokens,
+            counted_as=self.counted_as,
         )
 
 

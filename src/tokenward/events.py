@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import get_args
 
-from tokenward.engine.errors import InvalidInput, nearest, shown
+from tokenward.engine.counting.calibration import Calibration, Sample
+from tokenward.engine.counting.counter import TokenCounter
+from tokenward.engine.errors import InvalidInput, TokenwardError, nearest, shown
 from tokenward.engine.limits import check_name
 from tokenward.engine.quota import Priority
 from tokenward.engine.types import DAY_US, MINUTE_US, Clock
+from tokenward.engine.usage import MAX_TOKENS
 from tokenward.prices import Prices
 from tokenward.requests import RecordRequest, UsageReceipt
 from tokenward.storage.base import Record, RecordOutcome
@@ -40,12 +43,23 @@ class EventMaker:
         prices: Prices them at the time they happened.
         clock: Now, microseconds UTC.
         default_user: Whose usage it is when nobody is named and no reservation says it.
+        counter: Says how a model is counted.
+        calibration: Tells what requests were counted as; ``None`` learns nothing.
     """
 
-    def __init__(self, prices: Prices, clock: Clock, default_user: str) -> None:
+    def __init__(
+        self,
+        prices: Prices,
+        clock: Clock,
+        default_user: str,
+        counter: TokenCounter,
+        calibration: Calibration | None = None,
+    ) -> None:
         self._prices = prices
         self._clock = clock
         self._default_user = default_user
+        self._counter = counter
+        self._calibration = calibration
 
     def make(self, request: RecordRequest) -> tuple[Record, tuple[str, ...]]:
         """The event to write, and what its sender should know.
@@ -60,6 +74,7 @@ class EventMaker:
         # What a reservation knows need not be said again.
         user = self._default_user if request.user is None and request.reservation_id is None else request.user
         price = self._prices.of(request.usage, request.model, request.tier, at_us)
+        sample = self._sample(request)
         record = Record(
             user=optional_name("user", user),
             group=optional_name("group", request.group),
@@ -74,13 +89,33 @@ class EventMaker:
             reservation_id=optional_name("reservation_id", request.reservation_id),
             at_us=request.at_us,
             key=optional_name("idempotency_key", request.idempotency_key),
+            counted_tokens=sample.counted_tokens if sample and sample.plausible else None,
+            counted_as=sample.counted_as if sample and sample.plausible else "",
         )
         warnings: tuple[str, ...] = ()
         if price.problem:
             warnings = (f"Recorded without a cost. {price.problem}",)
         if at_us < now_us - LONGEST_WINDOW_US and request.reservation_id is None:
             warnings += ("at is more than 31 days ago: the event counts in reports, under no current limit.",)
+        if sample and sample.large and not sample.plausible:
+            warnings += (f"counted_tokens is too far from {sample.input_tokens}: nothing was learned from it.",)
         return record, warnings
+
+    def _sample(self, request: RecordRequest) -> Sample | None:
+        """What the request's count and its real input may teach. Raises InvalidInput."""
+        counted = request.counted_tokens
+        if counted is None:
+            return None
+        if type(counted) is not int or not 0 <= counted <= MAX_TOKENS:
+            raise InvalidInput("counted_tokens", f"{shown(counted)} is not an integer from 0 to {MAX_TOKENS}.")
+        if self._calibration is None:
+            return None
+        try:
+            counter = self._counter.text_counter(request.model)
+        except TokenwardError:
+            # What was spent is written down, whatever keeps the model from being counted.
+            return None
+        return self._calibration.sample(counter, counted, request.usage.input_tokens)
 
     def make_all(self, requests: Sequence[RecordRequest]) -> list[tuple[Record, tuple[str, ...]]]:
         """All events, or none.

@@ -72,6 +72,8 @@ class RecordRequest:
         reservation_id: The hold that it settles.
         idempotency_key: The same key is one event, however often it is sent.
         at_us: When it happened, microseconds UTC, at most 5 minutes ahead; ``None`` is now.
+        counted_tokens: What this service had counted the input as, its ``tokens``: what the model's counts are
+            calibrated by.
     """
 
     model: str
@@ -85,6 +87,7 @@ class RecordRequest:
     reservation_id: str | None = None
     idempotency_key: str | None = None
     at_us: int | None = None
+    counted_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

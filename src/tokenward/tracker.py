@@ -1,11 +1,13 @@
 """UsageTracker: asks the ledger whether work fits, holds budget for it, and records what was used."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 
 import anyio
 import anyio.to_thread
 
+from tokenward.engine.counting.calibration import Calibration, Learned, Sample
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.errors import InvalidInput, StoreOverloaded, StoreUnavailable, shown
 from tokenward.engine.limits import Subjects, TokenLimit, check_name
@@ -25,8 +27,9 @@ from tokenward.requests import (
     UsageReceipt,
 )
 from tokenward.shares import answer, denial, share
-from tokenward.storage.base import OpenBudget, Reserve, ReserveOutcome, UsageStore
+from tokenward.storage.base import OpenBudget, Record, RecordOutcome, Reserve, ReserveOutcome, UsageStore
 from tokenward.work import Work, WorkEstimator
+from tokenward.workers import run_sized
 
 MAX_TTL_SECONDS = 86_400
 """Longest life of a hold or a budget: a day."""
@@ -44,6 +47,8 @@ class UsageTracker:
         limits: Written to the store when it is connected.
         fail_open: Allow checks, with a warning, while the store is down.
         policy: The shares of the limits that priorities may use.
+        calibration: Learns from what was counted and then recorded: what the store remembers when it is connected,
+            then what is recorded here. ``None`` learns nothing.
     """
 
     def __init__(
@@ -57,11 +62,13 @@ class UsageTracker:
         limits: Sequence[TokenLimit] = (),
         fail_open: bool = False,
         policy: Policy | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.default_user = check_name("user", default_user)
         prices = Prices(calculator)
+        self._counter = counter
         self._estimator = WorkEstimator(counter, prices, clock)
-        self._maker = EventMaker(prices, clock, default_user)
+        self._maker = EventMaker(prices, clock, default_user, counter, calibration)
         self._store = store
         self._stack = AsyncExitStack()
         self._connecting = anyio.Lock()
@@ -72,6 +79,7 @@ class UsageTracker:
         self._limits = tuple(limits)
         self._fail_open = fail_open
         self._policy = policy
+        self._calibration = calibration
 
     async def aclose(self) -> None:
         """Close the store, if it was ever needed. Calls that come later are refused."""
@@ -106,6 +114,8 @@ class UsageTracker:
             for limit in self._limits:
                 if limit not in standing:
                     await self._store.set_limit(limit)
+            if self._calibration is not None:
+                self._calibration.add(await self._store.samples())
             self._stack.push_async_exit(connecting.pop_all())
         self._connected = True
 
@@ -124,9 +134,8 @@ class UsageTracker:
         """
         subjects = self._subjects(request.user, request.group, request.session)
         # Counting may take long; the loop goes on meanwhile.
-        counted = request.messages is not None
-        estimate = self._estimator.estimate
-        work = await anyio.to_thread.run_sync(estimate, request) if counted else estimate(request)
+        estimate = partial(self._estimator.estimate, request)
+        work = estimate() if request.messages is None else await run_sized(estimate, request.messages)
         ask = Reserve(
             subjects=subjects,
             amounts=work.amounts,
@@ -152,11 +161,15 @@ class UsageTracker:
             UnknownReservation: No such hold was ever given.
             StoreUnavailable: Nothing was acknowledged; try again with the same ``idempotency_key``.
         """
-        record, warnings = self._maker.make(request)
+        make = self._maker.make
+        # What says how a model is counted may have to be loaded; the loop goes on meanwhile.
+        counted = request.counted_tokens is not None
+        record, warnings = await anyio.to_thread.run_sync(make, request) if counted else make(request)
         try:
             outcome = await (await self.ledger()).record(record)
         except StoreUnavailable as error:
             raise _unacknowledged(error) from error
+        self._learn([(record, outcome)])
         return receipt(record, warnings, outcome)
 
     async def record_many(self, requests: Sequence[RecordRequest]) -> list[UsageReceipt]:
@@ -170,12 +183,37 @@ class UsageTracker:
             UnknownReservation: A hold that was never given; what was written before stands.
             StoreUnavailable: Nothing more was acknowledged.
         """
-        made = self._maker.make_all(requests)
+        make_all = self._maker.make_all
+        counted = any(one.counted_tokens is not None for one in requests)
+        made = await anyio.to_thread.run_sync(make_all, requests) if counted else make_all(requests)
         try:
             outcomes = await (await self.ledger()).record_many([record for record, _ in made])
         except StoreUnavailable as error:
             raise _unacknowledged(error) from error
+        self._learn((record, outcome) for (record, _), outcome in zip(made, outcomes, strict=True))
         return [receipt(record, warnings, outcome) for (record, warnings), outcome in zip(made, outcomes, strict=True)]
+
+    def _learn(self, recorded: Iterable[tuple[Record, RecordOutcome]]) -> None:
+        """Learn from events that are new in the ledger."""
+        if self._calibration is not None:
+            new = [record for record, outcome in recorded if not outcome.duplicate]
+            self._calibration.add(
+                Sample(one.counted_as, one.counted_tokens, one.usage.input_tokens)
+                for one in new
+                if one.counted_tokens is not None
+            )
+
+    async def learned(self, model: str) -> Learned | None:
+        """What recorded usage has taught about a model's counts; ``None`` while there is nothing, or it is off.
+
+        Raises:
+            InvalidInput: The name cannot be a model's.
+        """
+        if self._calibration is None:
+            return None
+        counter = await anyio.to_thread.run_sync(self._counter.text_counter, model)
+        await self.ledger()
+        return self._calibration.learned(counter.info.name, counter.method)
 
     async def release_quota(self, reservation_id: str) -> Release:
         """Give an unused hold back. Raises UnknownReservation."""

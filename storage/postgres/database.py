@@ -14,6 +14,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from tokenward.engine.counting.calibration import Sample
 from tokenward.engine.errors import ConfigurationError, StoreUnavailable
 from tokenward.engine.limits import TokenLimit
 from tokenward.engine.types import Clock, random_id, system_clock
@@ -21,7 +22,7 @@ from tokenward.engine.usage import UsageEvent, UsageQuery, UsageSum
 from tokenward.storage import reading, rows
 from tokenward.storage.base import HourlyUsage, StoreStatus
 from tokenward.storage.migrate import latest_version
-from tokenward.storage.postgres import schema
+from tokenward.storage.postgres import schema, sql
 from tokenward.storage.postgres.maintenance import PostgresMaintenance
 from tokenward.storage.postgres.transaction import Connection, Memory, PostgresTransaction
 from tokenward.storage.rollup import SHARDS
@@ -229,6 +230,10 @@ class PostgresDatabase:
         parts = reading.parts(query, int(found[0][0]))
         sums = [await self._rows(one.statement("%(", ")s"), one.values) for one in parts]
         return reading.merged(rows.sum_of(row) for part in sums for row in part)
+
+    async def samples(self, models: int, each: int) -> list[Sample]:
+        """The latest events of each model that were counted, oldest first."""
+        return [Sample(*row) for row in await self._rows(sql.SAMPLES, {"models": models, "each": each})]
 
     async def events_page(self, after: tuple[int, str], end_us: int, size: int) -> list[UsageEvent]:
         """The next events after (timestamp, id), oldest first."""

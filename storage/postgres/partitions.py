@@ -31,7 +31,8 @@ _BOUNDS: LiteralString = (
     "SELECT min(timestamp), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM token_usage"
 )
 _SPLIT: LiteralString = """
-    DROP INDEX token_usage_time, token_usage_user, token_usage_group, token_usage_session, token_usage_admitted;
+    DROP INDEX token_usage_time, token_usage_user, token_usage_group, token_usage_session, token_usage_admitted,
+        token_usage_counted;
     ALTER TABLE token_usage DROP CONSTRAINT token_usage_pkey;
     ALTER TABLE token_usage RENAME TO token_usage_other;
     CREATE TABLE token_usage (LIKE token_usage_other INCLUDING DEFAULTS, PRIMARY KEY (event_id, timestamp))
@@ -41,6 +42,7 @@ _SPLIT: LiteralString = """
     CREATE INDEX token_usage_group ON token_usage (group_id, admitted) WHERE group_id <> '';
     CREATE INDEX token_usage_session ON token_usage (session_id, admitted) WHERE session_id <> '';
     CREATE INDEX token_usage_admitted ON token_usage USING brin (admitted);
+    CREATE INDEX token_usage_counted ON token_usage (counted_as, timestamp) WHERE counted_as > '';
     ALTER TABLE token_usage ATTACH PARTITION token_usage_other DEFAULT;
 """
 

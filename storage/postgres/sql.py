@@ -23,7 +23,9 @@ def _replaced(columns: LiteralString) -> LiteralString:
     return ", ".join(one + " = excluded." + one for one in columns.split(", ")[1:])
 
 
-_EVENT_TYPES: LiteralString = "text" + " bigint" * 2 + " text" * 4 + " bigint" * 8 + " text" * 4 + " smallint text text"
+_EVENT_TYPES: LiteralString = (
+    "text" + " bigint" * 2 + " text" * 4 + " bigint" * 8 + " text" * 4 + " smallint text text bigint text"
+)
 _RESERVATION_TYPES: LiteralString = "text" + " text" * 4 + " bigint" * 5 + " text text"
 _BUDGET_TYPES: LiteralString = "text" + " text" * 5 + " bigint" * 9
 
@@ -130,6 +132,22 @@ USAGE_BETWEEN: dict[str, LiteralString] = {
     "AND above.session_id = ANY(%(names)s::text[]) GROUP BY 1, 2",
 }
 """Settled usage by the subjects' scope."""
+
+SAMPLES: LiteralString = """
+    WITH RECURSIVE counter (name) AS (
+        (SELECT counted_as FROM token_usage WHERE counted_as > '' ORDER BY counted_as LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT counted_as FROM token_usage WHERE counted_as > '' AND counted_as > name ORDER BY counted_as LIMIT 1
+        ) FROM counter WHERE name > ''
+    )
+    SELECT name, coalesce(counted_tokens, 0), input_tokens FROM (SELECT name FROM counter LIMIT %(models)s) AS known
+    CROSS JOIN LATERAL (
+        SELECT counted_tokens, input_tokens, timestamp FROM token_usage
+        WHERE counted_as > '' AND counted_as = name ORDER BY timestamp DESC LIMIT %(each)s
+    ) AS latest ORDER BY timestamp
+"""
+"""The latest counted events of each model, found by steps through the index from one model to the next."""
 
 _HOLDS: LiteralString = "SELECT " + RESERVATION_COLUMNS + " FROM reservation"
 _FIRST: LiteralString = " ORDER BY expires LIMIT %(most)s"

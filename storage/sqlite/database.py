@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 import aiosqlite
 import anyio
 
+from tokenward.engine.counting.calibration import Sample
 from tokenward.engine.errors import StoreUnavailable
 from tokenward.engine.limits import TokenLimit
 from tokenward.engine.types import Clock, system_clock
@@ -22,6 +23,7 @@ from tokenward.engine.usage import UsageEvent, UsageQuery, UsageSum
 from tokenward.storage import reading, rows
 from tokenward.storage.base import HourlyUsage, StoreStatus
 from tokenward.storage.migrate import latest_version, schema_version, upgrade
+from tokenward.storage.sqlite import sql
 from tokenward.storage.sqlite.transaction import SqliteMaintenance, SqliteTransaction
 from tokenward.storage.transaction import Forgetting
 
@@ -196,6 +198,10 @@ class SqliteDatabase:
             await self._rows(part.statement(":"), part.values) for part in reading.parts(query, int(pruned_before_us))
         ]
         return reading.merged(rows.sum_of(row) for part in found for row in part)
+
+    async def samples(self, models: int, each: int) -> list[Sample]:
+        """The latest events of each model that were counted, oldest first."""
+        return [Sample(*row) for row in await self._rows(sql.SAMPLES, {"models": models, "each": each})]
 
     async def events_page(self, after: tuple[int, str], end_us: int, size: int) -> list[UsageEvent]:
         """The next events after (timestamp, id), oldest first."""

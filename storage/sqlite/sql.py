@@ -29,6 +29,19 @@ _MARKS = ", ".join("?" * (5 + len(SUMS)))
 ADD_HOURLY = f"INSERT INTO usage_hourly VALUES ({_MARKS}) ON CONFLICT DO UPDATE SET {_ADDED}"
 ADD_HOURLY_ALL = f"INSERT INTO usage_hourly_all VALUES ({_MARKS}) ON CONFLICT DO UPDATE SET {_ADDED}"
 
+SAMPLES = """
+    WITH RECURSIVE counter (name) AS (
+        SELECT min(counted_as) FROM token_usage WHERE counted_as > ''
+        UNION ALL
+        SELECT (SELECT min(counted_as) FROM token_usage WHERE counted_as > '' AND counted_as > name) FROM counter
+        WHERE name > '' LIMIT :models
+    )
+    SELECT counted_as, coalesce(counted_tokens, 0), input_tokens FROM counter JOIN token_usage ON event_id IN (
+        SELECT event_id FROM token_usage WHERE counted_as > '' AND counted_as = name ORDER BY timestamp DESC LIMIT :each
+    ) ORDER BY timestamp
+"""
+"""The latest counted events of each model, found by steps through the index from one model to the next."""
+
 _NAMES = "(SELECT value FROM json_each(:names))"
 _SUMS = """
     sum(tokens_used), coalesce(sum(cost_nano / 1000000000), 0), coalesce(sum(cost_nano % 1000000000), 0), count(*)

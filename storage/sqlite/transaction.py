@@ -278,9 +278,10 @@ class SqliteMaintenance(_Statements):
         """Delete some events before a moment, which is remembered; returns how many."""
         await self._remember_pruned(before_us)
         # What counts in a window of today stays, whenever it happened.
-        old = "SELECT event_id FROM token_usage WHERE timestamp < ?1 AND admitted < ?1 LIMIT ?2"
-        await self._rows(f"DELETE FROM usage_ancestor WHERE event_id IN ({old})", before_us, at_most)
-        gone = await self._rows(f"DELETE FROM token_usage WHERE event_id IN ({old}) RETURNING 1", before_us, at_most)
+        old = "SELECT event_id FROM token_usage WHERE timestamp < ? AND admitted < ? LIMIT ?"
+        values = (before_us, before_us, at_most)
+        await self._rows(f"DELETE FROM usage_ancestor WHERE event_id IN ({old})", *values)
+        gone = await self._rows(f"DELETE FROM token_usage WHERE event_id IN ({old}) RETURNING 1", *values)
         return len(gone)
 
     async def _remember_pruned(self, before_us: int) -> None:
