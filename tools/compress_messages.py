@@ -1,11 +1,11 @@
 """``compress_messages``: the same history in fewer tokens."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
+from tokenward.engine.history import CompressionResult
 from tokenward.engine.types import JsonObject
 from tokenward.tools.definition import FormatName, Result, Tool, ToolContext
-from tokenward.tools.work import run_sized
+from tokenward.workers import run_sized
 
 
 class CompressedMessages(Result):
@@ -28,8 +28,14 @@ async def compress_messages(
 ) -> CompressedMessages:
     """Shorten the prose of messages, losing nothing at first and little after that."""
     compress = context.service.optimizer.compress_messages
-    work = partial(compress, messages, model, target_reduction=target_reduction, format=format)
-    result = await run_sized(work, messages)
+
+    def work() -> CompressedMessages:
+        return _answer(compress(messages, model, target_reduction=target_reduction, format=format))
+
+    return await run_sized(work, messages)
+
+
+def _answer(result: CompressionResult) -> CompressedMessages:
     return CompressedMessages(
         messages=result.messages,
         tokens_before=result.tokens_before,

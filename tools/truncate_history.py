@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated
 
-from tokenward.engine.history import Strategy
+from tokenward.engine.history import Strategy, TruncationResult
 from tokenward.engine.tokenizers.base import Method
 from tokenward.engine.types import JsonObject
 from tokenward.tools.definition import TEXT, Detail, FormatName, Result, System, Tool, ToolContext
-from tokenward.tools.work import run_sized
+from tokenward.workers import run_sized
 
 
 class TruncatedHistory(Result):
@@ -43,7 +43,7 @@ async def truncate_history(
     detail: Annotated[Detail, TEXT] = "brief",
 ) -> TruncatedHistory:
     """Shorten a history to ``max_tokens`` so that its provider still accepts it."""
-    work = partial(
+    truncate = partial(
         context.service.optimizer.truncate_history,
         messages,
         max_tokens,
@@ -56,7 +56,17 @@ async def truncate_history(
         pin=pin or (),
         placeholder=placeholder,
     )
-    result = await run_sized(work, messages, tools, system)
+
+    def work() -> TruncatedHistory:
+        result = truncate()
+        dropped = set(result.dropped)
+        kept = [index for index in range(len(messages)) if index not in dropped]
+        return _answer(result, kept if detail == "full" else None)
+
+    return await run_sized(work, messages, tools, system)
+
+
+def _answer(result: TruncationResult, kept: list[int] | None) -> TruncatedHistory:
     return TruncatedHistory(
         messages=result.messages,
         tokens_before=result.tokens_before,
@@ -68,7 +78,7 @@ async def truncate_history(
         strategy=result.strategy,
         exact=result.exact,
         method=result.method,
-        kept=[index for index in range(len(messages)) if index not in result.dropped] if detail == "full" else None,
+        kept=kept,
     )
 
 

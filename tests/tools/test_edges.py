@@ -1,6 +1,4 @@
-"""Times, cursors and the choice of where work is done."""
-
-import threading
+"""Times and cursors."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +8,6 @@ from tokenward.engine.errors import InvalidInput
 from tokenward.engine.types import DAY_US, HOUR_US, SECOND_US, JsonValue
 from tokenward.tools.cursor import cursor_of, offset_of
 from tokenward.tools.times import moment_us, period_us, rfc3339
-from tokenward.tools.work import run_sized
 
 NOON_US = 1_795_262_400 * SECOND_US  # 2026-11-21 12:00 UTC
 
@@ -76,20 +73,3 @@ def test_a_cursor_belongs_to_its_query() -> None:
 def test_other_texts_are_no_cursors(cursor: str) -> None:
     with pytest.raises(InvalidInput, match="not a cursor of this query"):
         offset_of(cursor, ["alice"])
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("material", "threaded"),
-    [
-        ("x" * 50_000, False),
-        ("x" * 50_001, True),
-        ([{"role": "user", "content": "x" * 49_000}], False),
-        ([{"role": "user", "content": "x" * 51_000}], True),
-        ([0] * 60_000, True),
-        (None, False),
-    ],
-)
-async def test_large_work_is_done_in_a_thread(material: JsonValue, threaded: bool) -> None:
-    thread = await run_sized(threading.get_ident, material)
-    assert (thread != threading.get_ident()) == threaded
