@@ -17,8 +17,8 @@ INSTRUCTIONS = """\
 Tokenward counts tokens, prices work and keeps the ledger of what was used.
 Before costly work: check_quota with reserve=true (input_tokens or messages, max_output_tokens, model). \
 If not allowed, wait retry_after_seconds or ask for less.
-After it: record_usage with the reservation_id and the real numbers or the provider's response. \
-If the work did not happen: release_quota.
+After it: record_usage with the reservation_id and the real numbers or the provider's response, and \
+counted_tokens, what count_messages said. If the work did not happen: release_quota.
 To count files give paths to count_tokens instead of pasting them. If a history grows too long: truncate_history or \
 compress_messages.
 exact=false marks an estimate; the truth lies between lower and upper. Limits are set by people, not by tools."""
@@ -42,6 +42,10 @@ async def open_context(settings: Settings) -> AsyncGenerator[ToolContext]:
         fail_open=settings.fail_open,
         policy=settings.policy,
         backend=settings.backend,
+        options=settings.tokenizer_options,
+        provider_urls=settings.provider_urls,
+        provider_timeout_seconds=settings.provider_timeout_seconds,
+        calibration=settings.calibration,
     ) as service:
         yield ToolContext(service=service, roots=settings.roots, timezone=settings.timezone)
 

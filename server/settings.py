@@ -31,12 +31,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from tokenward.engine.catalog import MAX_NAME_CHARACTERS
 from tokenward.engine.errors import ConfigurationError, InvalidInput, nearest, shown
 from tokenward.engine.limits import Metric, TokenLimit, check_name
 from tokenward.engine.money import nano
 from tokenward.engine.quota import Policy, Priority
+from tokenward.engine.tokenizers.base import TokenizerOptions
 from tokenward.engine.windows import Mode, Window
 from tokenward.engine.zones import time_zone
+from tokenward.providers.urls import ProviderName, check_base_url
 from tokenward.storage.factory import DEFAULT_URL, check_url, is_postgres
 
 ENVIRONMENT_PREFIX = "TOKENWARD_"
@@ -59,7 +62,7 @@ def _os_user() -> str:
 
 
 def _expanded(folder: Path) -> Path:
-    """A folder with its ``~`` replaced: an environment that a client sets has no shell to do it."""
+    """A path with its ``~`` replaced: an environment that a client sets has no shell to do it."""
     try:
         return folder.expanduser()
     except RuntimeError:
@@ -68,6 +71,8 @@ def _expanded(folder: Path) -> Path:
 
 
 _Folder: TypeAlias = Annotated[Path, AfterValidator(_expanded)]
+_File: TypeAlias = Annotated[Path, AfterValidator(_expanded)]
+_ModelPrefix: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 
 
 class LimitSetting(BaseModel):
@@ -123,8 +128,16 @@ class Settings(BaseSettings):
         limits: Limits that hold besides those in the store.
         timezone: IANA name of the zone of dates, calendar limits and reports that name none.
         cache_size: How many counts are remembered.
-        backend: Where texts are counted: in process, or in the store's Postgres by its extension pg_tiktoken.
+        backend: Where texts are counted: in process, in the store's Postgres by its extension pg_tiktoken, or by the
+            model's provider, to which texts and messages are sent.
+        provider_urls: Base URLs of the providers' counting APIs, for gateways.
+        provider_timeout_seconds: The most that a count waits for its provider.
         priorities: The share of a limit, in percent, that each priority may use; what is not set may use all.
+        tokenizers: Vocabulary files, by the beginning of a model's name or a family's name. Files that cannot be used
+            are no error here: counting goes on without them, with a warning.
+        fast: Let a faster core count where it is installed and agrees with tiktoken.
+        plugins: Look for installed tokenizer plug-ins, and ask them.
+        calibration: Let recorded usage adjust estimates.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
@@ -138,8 +151,14 @@ class Settings(BaseSettings):
     limits: tuple[LimitSetting, ...] = ()
     timezone: str = "UTC"
     cache_size: int = Field(default=1000, ge=0, le=10_000_000)
-    backend: Literal["tiktoken", "pg_tiktoken"] = "tiktoken"
+    backend: Literal["tiktoken", "pg_tiktoken", "provider_api"] = "tiktoken"
+    provider_urls: dict[ProviderName, str] = {}
+    provider_timeout_seconds: float = Field(default=5.0, gt=0, le=60)
     priorities: dict[Priority, Annotated[int, Field(ge=1, le=100)]] = {}
+    tokenizers: dict[_ModelPrefix, _File] = {}
+    fast: bool = True
+    plugins: bool = True
+    calibration: bool = True
 
     @property
     def token_limits(self) -> tuple[TokenLimit, ...]:
@@ -150,6 +169,11 @@ class Settings(BaseSettings):
     def policy(self) -> Policy:
         """The priorities' shares."""
         return Policy({**Policy().shares, **self.priorities})
+
+    @property
+    def tokenizer_options(self) -> TokenizerOptions:
+        """What is set about tokenizers."""
+        return TokenizerOptions(files=self.tokenizers, fast=self.fast, plugins=self.plugins)
 
     def __repr_name__(self) -> str:
         return Settings.__name__
@@ -184,6 +208,8 @@ class Settings(BaseSettings):
         check_url(self.store)
         if self.backend == "pg_tiktoken" and not is_postgres(self.store):
             raise InvalidInput("backend", "pg_tiktoken counts in a Postgres store; give store=postgresql://….")
+        for name, url in self.provider_urls.items():
+            check_base_url(name, url)
         check_name("user", self.user)
         time_zone(self.timezone)
         named: set[tuple[str, str, str]] = set()

@@ -278,9 +278,22 @@ async def test_limits_of_the_settings_are_written_on_connecting(tmp_path: Path) 
         assert await service.limits() == []
 
 
+async def test_texts_and_requests_are_counted_in_process_unless_something_else_is_asked_for(service: Tokenward) -> None:
+    texts = ["Hello world", "", "x = 1\n" * 20_000]
+    batch = await service.count_texts(texts, "gpt-4o")
+    expected = service.counter.count_tokens_batch(texts, "gpt-4o")
+    assert [one.token_count for one in batch.results] == [one.token_count for one in expected.results]
+    assert {one.method for one in batch.results} == {"tiktoken"}
+    with pytest.raises(InvalidInput, match="give a list of texts"):
+        await service.count_texts("Hello world", "gpt-4o")
+    messages: list[JsonObject] = [{"role": "user", "content": "Hello"}]
+    assert await service.count_request(messages, "gpt-4o") == service.count_messages(messages, "gpt-4o")
+
+
 async def test_counting_in_the_database_is_asked_for_and_needs_postgres() -> None:
     async with Tokenward.open("memory://") as service:
-        assert await service.count_in_database(["x"], "gpt-4") is None
+        batch = await service.count_texts(["x"], "gpt-4")
+        assert batch.results[0].method == "tiktoken"
         assert service.default_user == "default"
     with pytest.raises(ConfigurationError, match="backend: pg_tiktoken counts in a Postgres store"):
         async with Tokenward.open("memory://", backend="pg_tiktoken"):

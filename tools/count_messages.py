@@ -1,6 +1,5 @@
 """``count_messages``: a whole chat request."""
 
-from functools import partial
 from typing import Annotated
 
 from tokenward.engine.counting.results import MessageCount
@@ -10,7 +9,6 @@ from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.engine.usage import MAX_TOKENS
 from tokenward.tools.counted import Counted, window_fit
 from tokenward.tools.definition import Advertised, Detail, FormatName, Result, System, Tool, ToolContext
-from tokenward.tools.work import run_sized
 
 
 class Breakdown(Result):
@@ -59,16 +57,9 @@ async def count_messages(
     """Count roles, texts, tool calls and definitions, images and the overheads of the model's family."""
     if max_output_tokens is not None and not 0 <= max_output_tokens <= MAX_TOKENS:
         raise InvalidInput("max_output_tokens", f"expected an integer from 0 to {MAX_TOKENS}.")
-    work = partial(
-        context.service.count_messages,
-        messages,
-        model,
-        tools=tools,
-        tool_choice=tool_choice,
-        system=system,
-        format=format,
+    count = await context.service.count_request(
+        messages, model, tools=tools, tool_choice=tool_choice, system=system, format=format
     )
-    count = await run_sized(work, messages, tools, system)
     window = context.service.counter.catalog.resolve(model).context_window
     return _result(count, window, max_output_tokens, detail)
 

@@ -1,12 +1,12 @@
 """``count_tokens``: texts or files."""
 
-from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
 import anyio.to_thread
 
-from tokenward.engine.counting.counter import TextCounter
+from tokenward.engine.catalog import ModelInfo
 from tokenward.engine.counting.results import BatchTokenCountResult
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.tokenizers.base import Method
@@ -14,10 +14,12 @@ from tokenward.engine.usage import MAX_TOKENS
 from tokenward.files import FileText, SkippedFile, read_files
 from tokenward.tools.counted import Counted, window_fit
 from tokenward.tools.definition import Detail, Result, Tool, ToolContext
-from tokenward.tools.work import run_sized
+from tokenward.workers import run_sized
 
 BRIEF_ITEMS = 20
 _FILES_PER_STEP = 25
+_INLINE_CHARACTERS = 50_000
+_ELSEWHERE: frozenset[Method] = frozenset(("pg_tiktoken", "provider_api"))
 
 
 class CountedItem(Result):
@@ -45,47 +47,29 @@ class TokenCount(Counted):
     warnings: list[str] | None = None
 
 
+@dataclass
 class _Tally:
-    """Counts texts with one model's counter and keeps the sums."""
+    """The sums over what is counted, and each part's index or path with its tokens."""
 
-    def __init__(self, counter: TextCounter) -> None:
-        self.counter = counter
-        self.method: Method = counter.method
-        self.warnings = counter.info.warnings
-        self.tokens = self.lower = self.upper = 0
-        self.items: list[CountedItem] = []
-        self.skipped: list[SkippedItem] = []
+    tokens: int = 0
+    lower: int = 0
+    upper: int = 0
+    parts: list[tuple[int | str, int]] = field(default_factory=list[tuple[int | str, int]])
+    skipped: list[SkippedFile] = field(default_factory=list[SkippedFile])
 
-    def add(self, text: str, *, index: int | None = None, path: str | None = None) -> None:
-        tokens = self.counter.count(text)
-        lower, upper = self.counter.bounds(text, tokens)
+    def add(self, name: int | str, tokens: int, lower: int, upper: int) -> None:
         self.tokens, self.lower, self.upper = self.tokens + tokens, self.lower + lower, self.upper + upper
-        self.items.append(CountedItem(index=index, path=path, tokens=tokens))
+        self.parts.append((name, tokens))
 
-    def add_texts(self, texts: Iterable[str]) -> None:
-        for index, text in enumerate(texts):
-            self.add(text, index=index)
 
-    def add_counted(self, batch: BatchTokenCountResult) -> None:
-        """What the database counted, or said that it could not; what it says of several texts is said once."""
-        for index, one in enumerate(batch.results):
-            self.tokens += one.token_count
-            self.lower += one.lower
-            self.upper += one.upper
-            self.items.append(CountedItem(index=index, tokens=one.token_count))
-        methods: set[Method] = {one.method for one in batch.results}
-        self.method = methods.pop() if len(methods) == 1 else "pg_tiktoken"
-        self.warnings = tuple(dict.fromkeys(warning for one in batch.results for warning in one.warnings))
+@dataclass(frozen=True)
+class _Worth:
+    """How the counts were made and what they are worth."""
 
-    def add_files(self, files: Iterator[FileText | SkippedFile]) -> bool:
-        """Count the next few files; false when there are none left."""
-        step = list(islice(files, _FILES_PER_STEP))
-        for file in step:
-            if isinstance(file, FileText):
-                self.add(file.text, path=file.path)
-            else:
-                self.skipped.append(SkippedItem(path=file.path, reason=file.reason))
-        return bool(step)
+    method: Method
+    exact: bool
+    encoding: str
+    warnings: tuple[str, ...]
 
 
 async def count_tokens(
@@ -105,50 +89,93 @@ async def count_tokens(
         raise InvalidInput("texts", "the list is empty; give at least one text.")
     if max_context is not None and not 1 <= max_context <= MAX_TOKENS:
         raise InvalidInput("max_context", f"expected an integer from 1 to {MAX_TOKENS}.")
-    tally = _Tally(context.service.counter.text_counter(model))
     given = texts if text is None else [text]
-    counted = None if given is None else await context.service.count_in_database(given, model)
-    if counted is not None:
-        tally.add_counted(counted)
-    elif text is not None:
-        await run_sized(partial(tally.add, text), text)
-    elif texts is not None:
-        await run_sized(partial(tally.add_texts, texts), texts)
+    if given is None:
+        tally, worth = await _count_files(context, paths or [], model)
     else:
-        await _count_files(context, tally, paths or [])
-    return _result(tally, max_context, detail, listed=text is None)
-
-
-async def _count_files(context: ToolContext, tally: _Tally, paths: list[str]) -> None:
-    files = read_files(paths, context.roots)
-    while await anyio.to_thread.run_sync(tally.add_files, files, abandon_on_cancel=True):
-        done = len(tally.items) + len(tally.skipped)
-        await context.report_progress(done, None, f"{done} files, {tally.tokens} tokens")
-
-
-def _result(tally: _Tally, max_context: int | None, detail: Detail, *, listed: bool) -> TokenCount:
-    counter = tally.counter
+        batch = await context.service.count_texts(given, model)
+        tally, worth = await run_sized(partial(_tallied, batch), given, inline_characters=_INLINE_CHARACTERS)
+    info = context.service.counter.catalog.resolve(model)
     shown = None if detail == "full" else BRIEF_ITEMS
-    fit = window_fit(tally.tokens, tally.upper, max_context or counter.info.context_window)
+    return _result(tally, worth, info, max_context, shown=shown, listed=text is None)
+
+
+def _tallied(batch: BatchTokenCountResult) -> tuple[_Tally, _Worth]:
+    """The texts that the service counted; what it says of several of them is said once."""
+    tally = _Tally()
+    for index, one in enumerate(batch.results):
+        tally.add(index, one.token_count, one.lower, one.upper)
+    methods: list[Method] = [one.method for one in batch.results]
+    # Where only some were counted elsewhere, that is named; the warnings say what was counted here.
+    elsewhere: list[Method] = [one for one in methods if one in _ELSEWHERE]
+    method = (elsewhere or methods)[0]
+    warnings = tuple(dict.fromkeys(warning for one in batch.results for warning in one.warnings))
+    return tally, _Worth(method, all(one.exact for one in batch.results), batch.results[0].encoding, warnings)
+
+
+async def _count_files(context: ToolContext, paths: list[str], model: str) -> tuple[_Tally, _Worth]:
+    while True:
+        tally, begun, ended = await _count_files_once(context, paths, model)
+        # A tokenizer can fail halfway, once and for good; then its successor counts all of the files.
+        if (begun.method, begun.exact, begun.encoding) == (ended.method, ended.exact, ended.encoding):
+            return tally, ended
+
+
+async def _count_files_once(context: ToolContext, paths: list[str], model: str) -> tuple[_Tally, _Worth, _Worth]:
+    """The files' counts, and what was true of the counter before the first and after the last one."""
+    files = read_files(paths, context.roots)
+    tally = _Tally()
+
+    def worth() -> _Worth:
+        counter = context.service.counter.text_counter(model)
+        return _Worth(counter.method, counter.exact, counter.info.encoding, counter.info.warnings)
+
+    def step() -> bool:
+        """Count the next few files; false when there are none left."""
+        counter = context.service.counter.text_counter(model)
+        some = list(islice(files, _FILES_PER_STEP))
+        for file in some:
+            if isinstance(file, FileText):
+                tokens = counter.count(file.text)
+                tally.add(file.path, tokens, *counter.bounds(file.text, tokens))
+            else:
+                tally.skipped.append(file)
+        return bool(some)
+
+    begun = await anyio.to_thread.run_sync(worth, abandon_on_cancel=True)
+    while await anyio.to_thread.run_sync(step, abandon_on_cancel=True):
+        done = len(tally.parts) + len(tally.skipped)
+        await context.report_progress(done, files.total, f"{done} files, {tally.tokens} tokens")
+    return tally, begun, worth()
+
+
+def _result(
+    tally: _Tally, worth: _Worth, info: ModelInfo, max_context: int | None, *, shown: int | None, listed: bool
+) -> TokenCount:
+    fit = window_fit(tally.tokens, tally.upper, max_context or info.context_window)
     return TokenCount(
         **dict(fit),
         tokens=tally.tokens,
         lower=tally.lower,
         upper=tally.upper,
-        exact=counter.exact,
-        method=tally.method,
-        model=counter.info.requested,
-        encoding=counter.info.encoding,
-        items=tally.items[:shown] if listed else None,
-        items_omitted=_omitted(tally.items, shown) if listed else None,
-        skipped=tally.skipped[:shown] or None,
-        skipped_omitted=_omitted(tally.skipped, shown),
-        warnings=list(tally.warnings) or None,
+        exact=worth.exact,
+        method=worth.method,
+        model=info.requested,
+        encoding=worth.encoding,
+        items=[_item(name, tokens) for name, tokens in tally.parts[:shown]] if listed else None,
+        items_omitted=_omitted(len(tally.parts), shown) if listed else None,
+        skipped=[SkippedItem(path=one.path, reason=one.reason) for one in tally.skipped[:shown]] or None,
+        skipped_omitted=_omitted(len(tally.skipped), shown),
+        warnings=list(worth.warnings) or None,
     )
 
 
-def _omitted(rows: list[CountedItem] | list[SkippedItem], shown: int | None) -> int | None:
-    return None if shown is None or len(rows) <= shown else len(rows) - shown
+def _item(name: int | str, tokens: int) -> CountedItem:
+    return CountedItem(path=name, tokens=tokens) if isinstance(name, str) else CountedItem(index=name, tokens=tokens)
+
+
+def _omitted(rows: int, shown: int | None) -> int | None:
+    return None if shown is None or rows <= shown else rows - shown
 
 
 TOOL = Tool(

@@ -3,10 +3,12 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from tokenward.engine.analytics import ReportRequest, UsageAnalytics, UsageReport
 from tokenward.engine.catalog import Catalog
+from tokenward.engine.counting.calibration import Calibration, Learned
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.messages import count_messages
 from tokenward.engine.counting.results import BatchTokenCountResult, MessageCount
@@ -16,8 +18,10 @@ from tokenward.engine.limits import TokenLimit
 from tokenward.engine.messages.view import Format
 from tokenward.engine.pricing import Cost, CostCalculator, Tier
 from tokenward.engine.quota import Policy
+from tokenward.engine.tokenizers.base import TokenizerOptions
 from tokenward.engine.types import Clock, JsonObject, JsonValue, NewId, random_id, system_clock
 from tokenward.engine.usage import Dimension, TokenUsage, UsageQuery, UsageSum
+from tokenward.providers.urls import ProviderName, check_base_url
 from tokenward.requests import (
     BudgetAnswer,
     BudgetRequest,
@@ -30,11 +34,13 @@ from tokenward.requests import (
 from tokenward.storage.base import UsageStore
 from tokenward.storage.factory import DEFAULT_URL, is_postgres, open_store
 from tokenward.tracker import UsageTracker
+from tokenward.workers import run_sized
 
 if TYPE_CHECKING:
+    from tokenward.providers.counter import ProviderCounter
     from tokenward.storage.postgres.pg_tiktoken import PgTiktoken
 
-Backend: TypeAlias = Literal["tiktoken", "pg_tiktoken"]
+Backend: TypeAlias = Literal["tiktoken", "pg_tiktoken", "provider_api"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +83,9 @@ class Tokenward:
         counter: TokenCounter,
         calculator: CostCalculator,
         clock: Clock,
+        *,
         database_counter: "PgTiktoken | None" = None,
+        provider_counter: "ProviderCounter | None" = None,
     ) -> None:
         self.counter = counter
         self.calculator = calculator
@@ -86,6 +94,7 @@ class Tokenward:
         self.clock = clock
         self._analytics = UsageAnalytics()
         self._database_counter = database_counter
+        self._provider_counter = provider_counter
 
     @classmethod
     @asynccontextmanager
@@ -100,6 +109,10 @@ class Tokenward:
         fail_open: bool = False,
         policy: Policy | None = None,
         backend: Backend = "tiktoken",
+        options: TokenizerOptions | None = None,
+        provider_urls: Mapping[ProviderName, str] | None = None,
+        provider_timeout_seconds: float = 5.0,
+        calibration: bool = True,
         clock: Clock = system_clock,
         new_id: NewId = random_id,
     ) -> AsyncGenerator["Tokenward"]:
@@ -113,15 +126,23 @@ class Tokenward:
             limits: Written to the store when it is connected.
             fail_open: Allow checks, with a warning, while the store is down; by default they fail.
             policy: The shares of the limits that priorities may use.
-            backend: Where :meth:`count_in_database` counts: nowhere, or in a Postgres store by its extension
-                pg_tiktoken.
+            backend: Where :meth:`count_texts` and :meth:`count_request` count: in process, in a Postgres store by its
+                extension pg_tiktoken (texts only), or by the model's provider, to which the texts are sent.
+            options: Vocabulary files, the faster core, plug-ins: what :class:`TokenizerOptions` says of each.
+            provider_urls: Base URLs instead of the providers' own, by ``anthropic``, ``gemini`` or ``openai``.
+            provider_timeout_seconds: The most that a call waits for its provider.
+            calibration: Let recorded usage adjust estimates, from the first call that needs the store; not where
+                ``backend`` has the providers count.
             clock: Now, microseconds UTC; left alone, Postgres uses its server's.
             new_id: Makes identifiers.
 
         Raises:
             ConfigurationError: The URL names no store, or the backend is Postgres' and the store is not.
+            InvalidInput: A provider's URL is not one that a key may be sent to.
         """
-        counter = TokenCounter(cache_size=cache_size, catalog=Catalog(aliases))
+        # Counts that the providers made say nothing about ours.
+        learning = Calibration() if calibration and backend != "provider_api" else None
+        counter = TokenCounter(cache_size=cache_size, catalog=Catalog(aliases), options=options, calibration=learning)
         calculator = CostCalculator(counter.catalog, clock=clock)
         tracker = UsageTracker(
             open_store(url, clock=None if clock is system_clock else clock, new_id=new_id),
@@ -132,28 +153,39 @@ class Tokenward:
             limits=limits,
             fail_open=fail_open,
             policy=policy,
+            calibration=learning,
         )
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracker.aclose)
             in_database = _database_counter(url, counter) if backend == "pg_tiktoken" else None
             if in_database is not None:
                 stack.push_async_callback(in_database.aclose)
-            yield cls(tracker, counter, calculator, clock, in_database)
+            by_provider = None
+            if backend == "provider_api":
+                by_provider = _provider_counter(counter, provider_urls or {}, provider_timeout_seconds, clock)
+                stack.push_async_callback(by_provider.aclose)
+            yield cls(tracker, counter, calculator, clock, database_counter=in_database, provider_counter=by_provider)
 
     @property
     def default_user(self) -> str:
         """Whose tokens they are when nobody is named."""
         return self.tracker.default_user
 
-    async def count_in_database(self, texts: Sequence[str], model: str) -> BatchTokenCountResult | None:
-        """The tokens of texts by the backend ``pg_tiktoken``; ``None`` where that is not the backend.
+    async def count_texts(self, texts: Sequence[str], model: str) -> BatchTokenCountResult:
+        """The tokens of texts, in their order, by the backend: in process, in the database or by the provider.
 
-        What the database cannot count is counted in process; each result's ``method`` and ``warnings`` say so.
-        Raises InvalidInput, UnknownEncoding.
+        What the database or the provider does not count is counted in process; each result's ``method`` and
+        ``warnings`` say so.
+
+        Raises:
+            InvalidInput: ``texts`` is one string, or the model's name cannot be one.
+            UnknownEncoding: The name can only be an encoding's, and there is none of that name.
         """
-        if self._database_counter is None:
-            return None
-        return await self._database_counter.count_tokens_batch(texts, model)
+        if self._provider_counter is not None:
+            return await self._provider_counter.count_texts(texts, model)
+        if self._database_counter is not None:
+            return await self._database_counter.count_tokens_batch(texts, model)
+        return await _count_in_process(self.counter, texts, model)
 
     def count_messages(
         self,
@@ -169,6 +201,31 @@ class Tokenward:
         return count_messages(
             messages, model, counter=self.counter, tools=tools, tool_choice=tool_choice, system=system, format=format
         )
+
+    async def count_request(
+        self,
+        messages: Sequence[JsonObject],
+        model: str,
+        *,
+        tools: Sequence[JsonObject] | None = None,
+        tool_choice: JsonValue = None,
+        system: JsonValue = None,
+        format: Format | Literal["auto"] = "auto",  # noqa: A002 - the contract's name
+    ) -> MessageCount:
+        """The tokens of a whole request: by its provider if that is the backend, else as :meth:`count_messages`.
+
+        Raises InvalidMessages, AmbiguousFormat.
+        """
+        count = partial(
+            self.count_messages, messages, model, tools=tools, tool_choice=tool_choice, system=system, format=format
+        )
+        local = await run_sized(count, messages, tools)
+        if self._provider_counter is None:
+            return local
+        from tokenward.providers.bodies import Request  # noqa: PLC0415 - heavy
+
+        request = Request(messages, local.format, tools or (), tool_choice, system)
+        return await self._provider_counter.count_request(local, request)
 
     def estimate_cost(self, request: EstimateRequest) -> CostEstimate:
         """What work costs on a model, and on others, each counted with its own tokenizer.
@@ -224,6 +281,10 @@ class Tokenward:
         """See :meth:`UsageTracker.record_many`."""
         return await self.tracker.record_many(requests)
 
+    async def learned(self, model: str) -> Learned | None:
+        """See :meth:`UsageTracker.learned`."""
+        return await self.tracker.learned(model)
+
     async def release_quota(self, reservation_id: str) -> Release:
         """See :meth:`UsageTracker.release_quota`."""
         return await self.tracker.release_quota(reservation_id)
@@ -275,3 +336,27 @@ def _database_counter(url: str, counter: TokenCounter) -> "PgTiktoken":
     if not is_postgres(url):
         raise ConfigurationError("backend: pg_tiktoken counts in a Postgres store; open one with postgresql://….")
     return PgTiktoken(url, counter, record=counter.record_call)
+
+
+def _provider_counter(
+    counter: TokenCounter, urls: Mapping[ProviderName, str], timeout_seconds: float, clock: Clock
+) -> "ProviderCounter":
+    from tokenward.providers.counter import ProviderCounter  # noqa: PLC0415 - heavy
+
+    for name, url in urls.items():
+        check_base_url(name, url)
+    return ProviderCounter(
+        counter,
+        partial(_count_in_process, counter),
+        urls=urls,
+        timeout_seconds=timeout_seconds,
+        cache_size=counter.cache_size,
+        record=counter.record_call,
+        clock=clock,
+    )
+
+
+async def _count_in_process(counter: TokenCounter, texts: Sequence[str], model: str) -> BatchTokenCountResult:
+    """The tokens of texts; many or long ones in a worker thread, so that the event loop stays live."""
+    count = partial(counter.count_tokens_batch, texts, model)
+    return await run_sized(count, texts, inline_characters=counter.inline_characters(model))

@@ -219,8 +219,41 @@ def test_counting_in_the_database_needs_postgres() -> None:
     assert load_settings(store="memory://").backend == "tiktoken"
     with pytest.raises(ConfigurationError, match="Setting backend: pg_tiktoken counts in a Postgres store"):
         load_settings(store="memory://", backend="pg_tiktoken")
-    with pytest.raises(ConfigurationError, match="Setting backend: Input should be 'tiktoken' or 'pg_tiktoken'"):
+    with pytest.raises(ConfigurationError, match="Setting backend: Input should be 'tiktoken', 'pg_tiktoken' or 'p"):
         load_settings(store="postgresql://host/db", backend="tiktok")
+
+
+def test_a_provider_can_be_asked_through_a_gateway(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().provider_urls == {}
+    text = (
+        'backend = "provider_api"\nprovider_timeout_seconds = 2.5\n[provider_urls]\nopenai = "https://gateway/openai"'
+    )
+    settings = load_settings(written(tmp_path, text))
+    assert (settings.backend, settings.provider_timeout_seconds) == ("provider_api", 2.5)
+    assert settings.provider_urls == {"openai": "https://gateway/openai"}
+    monkeypatch.setenv("TOKENWARD_PROVIDER_URLS", '{"anthropic": "http://127.0.0.1:4000"}')
+    assert load_settings().provider_urls == {"anthropic": "http://127.0.0.1:4000"}
+
+
+@pytest.mark.parametrize(
+    ("urls", "problem"),
+    [
+        ({"anthropic": "http://gateway"}, "Setting provider_urls.anthropic: expected https; plain http is"),
+        ({"gemini": "https://me:hunter2@gateway"}, "Setting provider_urls.gemini: it holds a name or password"),
+        ({"mistral": "https://hunter2"}, "Setting provider_urls.*: Input should be 'anthropic', 'gemini' or 'openai'"),
+        ("hunter2", "Setting provider_urls: expected a table"),
+    ],
+)
+def test_a_provider_is_not_asked_just_anywhere(urls: object, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=problem) as caught:
+        load_settings(provider_urls=urls)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 61, "soon"])
+def test_a_provider_is_waited_for_a_while(seconds: object) -> None:
+    with pytest.raises(ConfigurationError, match="Setting provider_timeout_seconds: Input should be"):
+        load_settings(provider_timeout_seconds=seconds)
 
 
 def test_a_wrong_store_is_refused_without_being_shown() -> None:
