@@ -99,11 +99,13 @@ def progress(description: str) -> Generator[ReportProgress | None]:
     if not console.is_terminal:
         yield None
         return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(description, total=None)
+    said, told = (TextColumn(f"{{task.{name}}}", markup=False) for name in ("description", "fields[message]"))
+    with Progress(
+        SpinnerColumn(), said, BarColumn(), told, TimeElapsedColumn(), console=console, transient=True
+    ) as bar:
+        task = bar.add_task(description, total=None, message="")
 
         async def report(done: float, total: float | None = None, message: str | None = None, /) -> None:
-            bar.update(task, completed=done, total=total, description=f"{description} {message or ''}")
+            bar.update(task, completed=done, total=total, message=message or "")
 
         yield report

@@ -145,6 +145,34 @@ def test_too_many_files_are_refused(root: Path) -> None:
         list(read_files(["."], [root], max_files=4))
 
 
+def test_nothing_is_read_before_all_is_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(root, {f"{index}.txt": "x" for index in range(5)})
+    opened: list[str] = []
+    really_open = os.open
+
+    def noted(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        opened.append(Path(path).name)
+        return really_open(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", noted)
+    for paths, problem in (
+        (["."], "more than 4 files"),
+        (["1.txt", "gone"], "does not exist"),
+        (["*", "*.z"], "no fi"),
+    ):
+        with pytest.raises(InvalidInput, match=problem):
+            next(read_files(paths, [root], max_files=4 if paths == ["."] else 9))
+    assert not [name for name in opened if name.endswith(".txt")]
+
+
+def test_the_total_is_known_from_the_first_file_on(root: Path) -> None:
+    plant(root, TREE | {"picture.bin": b"\0"})
+    found = read_files([".", "*.py", "b.py"], [root])
+    assert found.total is None
+    next(found)
+    assert found.total == 1 + len(list(found)) == 7
+
+
 def test_deep_folders_do_not_exhaust_the_stack(root: Path) -> None:
     folder = root
     for _ in range(1_050):
@@ -239,6 +267,51 @@ def test_a_folder_swapped_for_a_link_after_it_was_judged_is_not_read(root: Path)
     (root / "folder").rename(root / "old")
     (root / "folder").symlink_to("../out")
     assert list(found) == [SkippedFile("folder/secret.txt", "changed while it was looked at")]
+
+
+def test_a_file_swapped_for_a_link_or_a_pipe_after_it_was_found_is_not_read(root: Path) -> None:
+    plant(root.parent, {"out/secret.txt": "s3cret"})
+    plant(root, {"a": "1", "b": "2", "c": "3", "d/e": "4"})
+    found = read_files(["."], [root])
+    assert next(found) == FileText("a", "1")
+    (root / "b").unlink()
+    (root / "b").symlink_to("../out/secret.txt")
+    (root / "c").unlink()
+    os.mkfifo(root / "c")
+    (root / "d").rename(root.parent / "d")
+    (root / "d").symlink_to("../d")
+    said = {one.path: one.reason for one in found if isinstance(one, SkippedFile)}
+    assert said == {"b": "not a regular file", "c": "not a regular file", "d/e": "changed while it was looked at"}
+
+
+def test_a_pipe_swapped_in_at_the_last_moment_does_not_hold_it_up(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(root, {"a": "1"})
+    real = Path.lstat
+
+    def swapping(path: Path) -> os.stat_result:
+        status = real(path)
+        if path.name == "a":
+            path.unlink()
+            os.mkfifo(path)
+        return status
+
+    found = read_files(["*"], [root])
+    monkeypatch.setattr(Path, "lstat", swapping)
+    assert list(found) == [SkippedFile("a", "not a regular file")]
+
+
+def test_chains_of_links_are_judged_by_their_end(root: Path) -> None:
+    plant(root.parent, {"out/secret.txt": "s3cret"})
+    plant(root, {"real.txt": "real"})
+    for name, target in {"a": "b", "b": "c", "c": "../out/secret.txt", "d": "e", "e": "real.txt"}.items():
+        (root / name).symlink_to(target)
+    (root / "absolute").symlink_to(root.parent / "out")
+    (root / "around").symlink_to(f"../{root.name}/../out/secret.txt")
+    assert texts(["."], root) == {"real.txt": "real"}
+    assert texts(["d"], root) == {"real.txt": "real"}
+    for path in ("a", "b", "c", "absolute/secret.txt", "around", f"../{root.name}/a"):
+        with pytest.raises(InvalidInput, match="outside"):
+            read_files([path], [root])
 
 
 # What is skipped
@@ -354,6 +427,12 @@ def test_names_given_explicitly_win_over_gitignore(root: Path) -> None:
     assert set(texts(["build"], root)) == {"build/x.py", "build/y.log"}
     assert texts(["build/*.py"], root) == {"build/x.py": "x"}
     assert skipped(["*.log"], root) == {"a.log": "ignored by .gitignore"}
+
+
+def test_a_named_file_is_read_also_where_its_folder_is_walked(root: Path) -> None:
+    plant(root, {".gitignore": "*.log\n", "a.log": "a", "b.log": "b"})
+    assert texts([".", "a.log"], root) == texts(["a.log", "."], root) == {".gitignore": "*.log\n", "a.log": "a"}
+    assert skipped([".", "a.log"], root) == {"b.log": "ignored by .gitignore"}
 
 
 @pytest.mark.parametrize("path", [".git", ".git/config", ".GIT/config", "sub/.git/*"])

@@ -8,9 +8,10 @@ swapped in meanwhile can lead out. What is not read is said, with a reason.
 import os
 import stat
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePath
 
 from tokenward.engine.errors import InvalidInput, shown
@@ -93,9 +94,34 @@ class _Found:
         return os.fsencode(name).decode("utf-8", "replace")
 
 
+class FileReader(Iterator[FileText | SkippedFile]):
+    """The files one by one, read as they are asked for. Nothing is read before all of them are found.
+
+    Attributes:
+        total: How many there are at most, once the first was asked for; ``None`` before.
+    """
+
+    def __init__(self, find: Callable[[], list[_Found]], max_file_bytes: int) -> None:
+        self.total: int | None = None
+        self._rows = self._read(find, max_file_bytes)
+
+    def __next__(self) -> FileText | SkippedFile:
+        return next(self._rows)
+
+    def _read(self, find: Callable[[], list[_Found]], max_file_bytes: int) -> Iterator[FileText | SkippedFile]:
+        found = find()
+        self.total = len(found)
+        seen: set[object] = set()
+        for one in found:
+            row, identity = _read(one, max_file_bytes)
+            if identity not in seen:
+                seen.add(identity)
+                yield row
+
+
 def read_files(
     paths: Sequence[str], roots: Sequence[Path], *, max_file_bytes: int = MAX_FILE_BYTES, max_files: int = MAX_FILES
-) -> Iterator[FileText | SkippedFile]:
+) -> FileReader:
     """Read files, folders and globs, each file once, in a fixed order.
 
     Args:
@@ -103,21 +129,21 @@ def read_files(
             or absolute. A file named without wildcards is read even if a ``.gitignore`` ignores it.
         roots: The allowed folders.
         max_file_bytes: A larger file is skipped.
-        max_files: More files than this are refused.
+        max_files: More files than this are refused, skipped ones included.
 
     Returns:
         The texts, and what was skipped: binaries, text that is neither UTF-8 nor marked UTF-16 or UTF-32, what
         ``.gitignore`` ignores (an ignored folder is one row), ``.git``, links that lead out, special files.
 
     Raises:
-        InvalidInput: No folder is allowed, a path leads outside of them or matches nothing (the latter while
-            iterating), or too many files.
+        InvalidInput: No folder is allowed or a path leads outside of them; at the first step of the iteration: a path
+            matches nothing, or too many files match.
     """
-    allowed = _allowed(roots)
     if not paths:
         raise InvalidInput("paths", "give at least one file, folder or glob.")
+    allowed = _allowed(roots)
     places = [_locate(path, allowed) for path in paths]
-    return _read_all(places, allowed, max_file_bytes, max_files)
+    return FileReader(partial(_find_all, places, allowed, max_files), max_file_bytes)
 
 
 def _allowed(roots: Sequence[Path]) -> list[_Root]:
@@ -163,29 +189,21 @@ def _locate(written: str, roots: Sequence[_Root]) -> _Place:
     return _Place(written, *within, names[fixed:])
 
 
-def _read_all(
-    places: Sequence[_Place], roots: Sequence[_Root], max_file_bytes: int, max_files: int
-) -> Iterator[FileText | SkippedFile]:
-    seen: set[object] = set()
-    rows = 0
+def _find_all(places: Sequence[_Place], roots: Sequence[_Root], max_files: int) -> list[_Found]:
+    """What all places stand for, each thing once."""
+    every: dict[tuple[Path, tuple[str, ...]], _Found] = {}
     for place in places:
         matched = False
         for found in _find(place, roots):
             matched = matched or found.wanted
-            row, identity = _skip(found) if found.reason else _read(found, max_file_bytes)
-            if identity in seen:
-                continue
-            seen.add(identity)
-            rows += 1
-            if rows > max_files:
+            before = every.setdefault((found.root.path, found.parts), found)
+            if before.reason and not found.reason:  # met on the way and ignored, but also named itself
+                every[found.root.path, found.parts] = found
+            if len(every) > max_files:
                 raise InvalidInput("paths", f"more than {max_files} files match; name fewer or narrower paths.")
-            yield row
         if not matched:
             raise InvalidInput("paths", f"{shown(place.written)} matches no file.")
-
-
-def _skip(found: _Found) -> tuple[SkippedFile, object]:
-    return SkippedFile(found.shown_path, found.reason), found.shown_path
+    return list(every.values())
 
 
 # Finding ------------------------------------------------------------------------------------------------------------
@@ -323,6 +341,8 @@ def _mode(entry: os.DirEntry[str]) -> int:
 
 def _read(found: _Found, max_file_bytes: int) -> tuple[FileText | SkippedFile, object]:
     """A file's text or why there is none, and what tells the file from all others."""
+    if found.reason:
+        return SkippedFile(found.shown_path, found.reason), found.shown_path
     try:
         content, identity = _content(found.root, found.parts, max_file_bytes)
     except OSError as error:
@@ -337,7 +357,7 @@ def _read(found: _Found, max_file_bytes: int) -> tuple[FileText | SkippedFile, o
 
 
 def _content(root: _Root, parts: tuple[str, ...], max_bytes: int) -> tuple[bytes | str, object]:
-    """A regular file's bytes, or the reason not to read it, and its identity.
+    """A regular file's bytes or the reason not to read it, and its identity.
 
     The identity is the name in one letter case with the file's number: two spellings of one file on a file system that
     ignores case are one, two hard links are two.
@@ -374,8 +394,6 @@ def _decoded(content: bytes) -> str:
 
 
 def _why(error: OSError) -> str:
-    if isinstance(error, PermissionError):
-        return "may not be read"
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return "changed while it was looked at"
-    return "cannot be read"
+    return "may not be read" if isinstance(error, PermissionError) else "cannot be read"

@@ -54,11 +54,11 @@ def test_count_files_per_model_with_totals(run: Run, answer: Json) -> None:
     Path("a.py").write_text("print('hello world')\n", encoding="utf-8")
     Path("b.py").write_text("x = 1\n" * 1000, encoding="utf-8")
     Path("c.bin").write_bytes(b"\0\1")
-    shown = run("count", ".", "--model", "gpt-4o", "--model", "claude-sonnet-4-5").stdout
+    shown = run("count", ".", "--model", "gpt-4o", "--model", "gemini-2.5-pro").stdout
     assert "a.py" in shown
     assert "Skipped c.bin: binary" in shown
-    both = answer("count", ".", "--model", "gpt-4o", "--model", "claude-sonnet-4-5")["results"]
-    assert [one["model"] for one in both] == ["gpt-4o", "claude-sonnet-4-5"]
+    both = answer("count", ".", "--model", "gpt-4o", "--model", "gemini-2.5-pro")["results"]
+    assert [one["model"] for one in both] == ["gpt-4o", "gemini-2.5-pro"]
     assert both[0]["tokens"] == sum(item["tokens"] for item in both[0]["items"])
     assert f" {both[0]['tokens']:,} " in shown
     assert f"≈ {both[1]['tokens']:,} " in shown
@@ -337,6 +337,15 @@ def test_record_a_providers_response(answer: Json, run: Run) -> None:
     assert answer("record", "--model", "gpt-4o", "--response", "-", stdin=json.dumps(response))["recorded"]
     assert answer("report")["totals"]["total_tokens"] == 154
     assert run("record", "--model", "gpt-4o", "--response", "-", stdin="[1]").exit_code == 2
+
+
+def test_what_a_request_was_counted_as_is_learned_from(answer: Json, run: Run) -> None:
+    usage = ["--model", "gemini-2.5-pro", "--input", "1100", "--output", "1"]
+    for key in ("a", "b", "b"):
+        answer("record", *usage, "--counted", "1000", "--key", key)
+    (model,) = (one for one in answer("models")["models"] if one["model"] == "gemini-2.5-pro")
+    assert model["learned"] == {"samples": 2, "ratio": 1.1, "low": 1.1, "high": 1.1}
+    assert "nothing was learned" in run("record", *usage, "--counted", "9000").stderr
 
 
 def test_an_unpriced_model_is_recorded_without_a_cost(run: Run) -> None:
