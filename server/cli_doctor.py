@@ -41,10 +41,11 @@ class Finding:
 @json_option
 @pass_session
 def doctor(session: Session, *, as_json: bool) -> None:
-    """Check the installation, the settings and the store. Exits with 1 if something is broken."""
+    """Check the installation, the settings, the ways of counting and the store. Exits with 1 if something is broken."""
     findings = [*_installation(), *_guarded("vocabularies", _vocabularies), *_guarded("prices", _prices)]
     findings += _guarded("settings", lambda: _settings(session))
     if not any(one.subject == "settings" and one.verdict == "broken" for one in findings):
+        findings += _guarded("counting", lambda: _counting(session))
         findings += _guarded("store", lambda: _store(session))
     broken = any(one.verdict == "broken" for one in findings)
     listed: JsonObject = {"ok": not broken, "findings": [asdict(one) for one in findings]}
@@ -131,10 +132,18 @@ def _value(settings: "Settings", name: str) -> str:
         return masked(settings.store)
     if name == "limits":
         return f"{len(settings.limits)} set" if settings.limits else "none"
+    if name == "tokenizers":
+        return f"{len(settings.tokenizers)} files" if settings.tokenizers else "none"
     if name == "roots":
         return os.pathsep.join(str(one) for one in settings.roots) or "none"
     value: object = getattr(settings, name)
     return str(value) if value not in ({}, "") else "none"
+
+
+def _counting(session: Session) -> Iterator[Finding]:
+    from tokenward.server.doctor_counting import counting  # noqa: PLC0415 - heavy
+
+    yield from counting(session.settings())
 
 
 # Store --------------------------------------------------------------------------------------------------------------

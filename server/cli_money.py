@@ -1,6 +1,7 @@
 """``tokenward cost`` and ``tokenward models``: prices."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tokenward.tools.estimate_cost import EstimatedCost, PricedWork
 
 _COUNT = click.IntRange(min=0)
+_WIDE_COLUMNS = 100
 
 
 @click.command()
@@ -157,10 +159,12 @@ def _show_cost(console: "Console", priced: "EstimatedCost") -> None:
 @json_option
 @pass_session
 def models(session: Session, *, search: str, family: str, as_json: bool) -> None:
-    """List the known models, their windows and prices."""
+    """List the known models, what their counts are worth, their windows and prices."""
 
     async def work(context: "ToolContext") -> list[JsonObject]:
-        return _known_models(context, search.lower(), family.lower())
+        rows = _known_models(context, search.lower(), family.lower())
+        await _add_learned(context, rows)
+        return rows
 
     found = session.run(work)
     listed: JsonObject = {"models": [*found]}
@@ -170,6 +174,7 @@ def models(session: Session, *, search: str, family: str, as_json: bool) -> None
 def _known_models(context: "ToolContext", search: str, family: str) -> list[JsonObject]:
     from tokenward.engine.errors import UnknownPrice  # noqa: PLC0415 - kept beside its only use
     from tokenward.engine.usage import TokenUsage  # noqa: PLC0415 - kept beside its only use
+    from tokenward.server.worth import worth  # noqa: PLC0415 - heavy
 
     service = context.service
     rows: list[JsonObject] = []
@@ -186,9 +191,9 @@ def _known_models(context: "ToolContext", search: str, family: str) -> list[Json
                 "model": info.name,
                 "provider": info.provider,
                 "family": info.family,
-                "encoding": info.encoding,
-                "exact": counter.exact,
-                "method": counter.method,
+                "encoding": counter.info.encoding,
+                **worth(counter),
+                "learned": None,
                 "context_window": info.context_window,
                 "max_output_tokens": info.max_output_tokens,
                 "prices": dict(prices) or None,
@@ -197,30 +202,49 @@ def _known_models(context: "ToolContext", search: str, family: str) -> list[Json
     return rows
 
 
+async def _add_learned(context: "ToolContext", rows: Sequence[JsonObject]) -> None:
+    """What recorded usage has taught about the estimates, where the ledger can be reached."""
+    from tokenward.engine.errors import StoreError  # noqa: PLC0415 - kept beside its only use
+
+    try:
+        for row in rows:
+            learned = None if row["exact"] else await context.service.learned(str(row["model"]))
+            if learned is not None:
+                row["learned"] = asdict(learned)
+    except StoreError:
+        return
+
+
 def _show_models(console: "Console", rows: Sequence[JsonObject]) -> None:
     from tokenward.server.render import line, money, table  # noqa: PLC0415 - heavy
+    from tokenward.server.worth import in_words  # noqa: PLC0415 - heavy
 
     def price(row: JsonObject, kind: str) -> str | None:
         prices = row["prices"]
         found = prices.get(kind) if isinstance(prices, dict) else None
         return money(found) if isinstance(found, str) else None
 
-    columns = ["model", "provider", "encoding", "count", ">window", ">input / M", ">output / M"]
-    console.print(
-        table(
-            columns,
-            (
-                (
-                    row["model"],
-                    row["provider"],
-                    row["encoding"],
-                    "exact" if row["exact"] else "estimate",
-                    row["context_window"],
-                    price(row, "input"),
-                    price(row, "output"),
-                )
-                for row in rows
-            ),
-        )
-    )
-    line(console, f"{len(rows)} models. Prices in USD per million tokens.", "dim")
+    columns = ["model", "provider", "count", ">window", ">input / M", ">output / M"]
+    cells: list[list[object]] = [
+        [
+            row["model"],
+            row["provider"],
+            in_words(row),
+            row["context_window"],
+            price(row, "input"),
+            price(row, "output"),
+        ]
+        for row in rows
+    ]
+    if console.width < _WIDE_COLUMNS:  # rather no provider than names in pieces
+        del columns[1]
+        for row_cells in cells:
+            del row_cells[1]
+            row_cells[1] = str(row_cells[1]).replace(" (", "\n(")
+    console.print(table(columns, cells))
+    line(console, f"{len(rows)} {'model' if len(rows) == 1 else 'models'}. Prices in USD per million tokens.", "dim")
+    if any(in_words(row).startswith("learned") for row in rows):
+        line(console, "Learned: real tokens per counted one, its range in nine requests of ten; requests.", "dim")
+    ways = {str(row["make_exact"]): str(row["family"]) for row in rows if row["make_exact"]}
+    for way, name in ways.items():
+        line(console, f"Exact counts for {name}: {way}.", "dim")
