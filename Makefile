@@ -8,10 +8,10 @@ STAMP := $(VENV)/.complete
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench bench-ledger constraints clean
+.PHONY: help setup demo test lint format bench bench-counting bench-ledger constraints clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  VENV=DIR uses another environment than .venv; PYTHON=PATH makes it with that interpreter."
 
@@ -41,7 +41,10 @@ format: $(STAMP) ## put the code into shape
 
 bench: $(STAMP) ## measure: start-up, counting
 	$(BIN)/python -m bench.initialize
-	$(BIN)/python -m bench.counting
+	$(BIN)/python -m bench.counting --quick texts
+
+bench-counting: $(STAMP) ## measure counting: texts, requests, Claude, first counts and memory, the event loop; ARGS=--quick for a short run
+	$(BIN)/python -m bench.counting $(ARGS)
 
 bench-ledger: $(STAMP) ## measure the ledger against its peers, a quarter of an hour; ARGS=--quick for a short run
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --group bench

@@ -91,5 +91,5 @@ async def measure(place: Place, *, quick: bool) -> None:
                         partial(seconds_in_bulk, store, size), partial(peer, min(size, SINGLES)), pairs
                     )
                     rate = compared([(1 / ours, 1 / single) for ours, single in measured])
-                    rows.append((f"{size:,}", f"{rate.floor:,.0f}", f"{rate.ours:,.0f}", *rate.ratio_cells))
+                    rows.append((f"{size:,}", f"{rate.right:,.0f}", f"{rate.left:,.0f}", *rate.ratio_cells))
                 print_table(f"record_many on {place.name}; peer: {name}", rows)

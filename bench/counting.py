@@ -1,67 +1,42 @@
-"""What counting 120 characters costs through TokenCounter, against the tokenizer alone.
+"""What counting costs: texts against tiktoken alone, requests against LiteLLM, Claude against ctok, and more.
 
-`new`: every text is seen for the first time. `again`: the same text, answered from the cache.
+``python -m bench.counting [--quick] [part …]``, where the parts are ``texts``, ``requests``, ``claude``, ``first`` (the
+first count of a process, and its memory) and ``loop`` (how long the event loop is kept waiting).
 """
 
+import argparse
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from typing import Protocol
 
-from bench.timing import compare, print_table
-from tokenward.engine.counting.counter import TokenCounter
-from tokenward.engine.tokenizers.encodings import load_encoding
-
-MODEL = "gpt-4o"
-ENCODING = "o200k_base"
-CALLS = 2_000
-ROUNDS = 15
-PROSE = (
-    "Counting comes before every budget, so it has to be so cheap that nobody is tempted to leave it out of any call."
-)
+from bench import claude, count_requests, count_speed, first_count, loop
 
 
-def fresh_texts(numbers: Iterator[int]) -> list[str]:
-    """Texts of 120 characters that nobody has counted before."""
-    return [f"{next(numbers):08d} {PROSE}"[:120] for _ in range(CALLS)]
+class Measure(Protocol):
+    """Measures one part."""
+
+    def __call__(self, *, quick: bool) -> None:
+        """Print its tables; from fewer rounds and smaller texts for a short run."""
 
 
-def seconds_per_call(counts: Callable[[str], object], texts: Sequence[str]) -> float:
-    start = time.perf_counter()
-    for text in texts:
-        counts(text)
-    return (time.perf_counter() - start) / len(texts)
+PARTS: dict[str, Measure] = {
+    "texts": count_speed.measure,
+    "requests": count_requests.measure,
+    "claude": claude.measure,
+    "first": first_count.measure,
+    "loop": loop.measure,
+}
 
 
 def main() -> int:
-    counter = TokenCounter(cache_size=CALLS)
-    encode = load_encoding(ENCODING).encode_ordinary
-    numbers = count()
-    same = fresh_texts(numbers)[:1] * CALLS
-
-    def counted(text: str) -> object:
-        return counter.count_tokens(text, MODEL)
-
-    new = compare(
-        lambda: seconds_per_call(counted, fresh_texts(numbers)),
-        lambda: seconds_per_call(encode, fresh_texts(numbers)),
-        pairs=ROUNDS,
-    )
-    again = compare(
-        lambda: seconds_per_call(counted, same),
-        lambda: seconds_per_call(encode, same),
-        pairs=ROUNDS,
-    )
-    print_table(
-        f"Counting 120 characters for {MODEL}, per call",
-        [
-            ("text", "tiktoken alone", "TokenCounter", "ratio"),
-            *(
-                (name, f"{side.floor * 1e6:.1f} µs", f"{side.ours * 1e6:.1f} µs", f"{side.ratio:.2f}")
-                for name, side in (("new", new), ("again", again))
-            ),
-        ],
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="part", help="all of them when none is named")
+    parser.add_argument("--quick", action="store_true", help="fewer rounds, smaller texts")
+    options = parser.parse_args()
+    unknown = [part for part in options.parts if part not in PARTS]
+    if unknown:
+        parser.error(f"there is no part {unknown[0]!r}")
+    for part in options.parts or PARTS:
+        PARTS[part](quick=options.quick)
     return 0
 
 

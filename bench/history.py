@@ -146,7 +146,7 @@ async def print_checks(place: Place, few: UsageStore, many: UsageStore, heavy: i
             partial(seconds_per_check, many, ttl_us), partial(seconds_per_check, few, ttl_us), pairs
         )
         time_of = compared(measured)
-        rows.append((name, f"{time_of.floor * 1e6:,.0f} µs", f"{time_of.ours * 1e6:,.0f} µs", *time_of.ratio_cells))
+        rows.append((name, f"{time_of.right * 1e6:,.0f} µs", f"{time_of.left * 1e6:,.0f} µs", *time_of.ratio_cells))
     print_table(f"Checking the quota on {place.name}, by the events behind the user", rows)
     print(f"  first check of a user whose counters were never kept (a day's events are read once): {first:.2f} s")
 
@@ -186,7 +186,7 @@ async def print_report(place: Place, store: UsageStore, raw: Raw, history: Histo
         f"Seven days by model on {place.name}: {history.events:,} events, {lines:,} lines of the rollup",
         [
             ("one report", "raw events", "tokenward", "ratio", "quartiles"),
-            ("sums", f"{time_of.floor * 1e3:,.0f} ms", f"{time_of.ours * 1e3:,.1f} ms", *time_of.ratio_cells),
+            ("sums", f"{time_of.right * 1e3:,.0f} ms", f"{time_of.left * 1e3:,.1f} ms", *time_of.ratio_cells),
         ],
     )
 

@@ -61,8 +61,8 @@ def main() -> int:
         "Start of the process to the answer to `initialize`, over stdio",
         [
             ("server", "median", "ratio", "quartiles"),
-            ("bare SDK", f"{result.floor * 1000:.0f} ms", "1.00", ""),
-            ("tokenward", f"{result.ours * 1000:.0f} ms", f"{result.ratio:.2f}", f"{low:.2f} to {high:.2f}"),
+            ("bare SDK", f"{result.right * 1000:.0f} ms", "1.00", ""),
+            ("tokenward", f"{result.left * 1000:.0f} ms", f"{result.ratio:.2f}", f"{low:.2f} to {high:.2f}"),
         ],
     )
     if options.check is not None and result.ratio > options.check:

@@ -51,8 +51,8 @@ def row(tasks: int, users: Sequence[str], pairs: Sequence[tuple[Throughput, Thro
     rate = compared([(ours.rate, peer.rate) for ours, peer in pairs])
     p99 = compared([(ours.p99_seconds, peer.p99_seconds) for ours, peer in pairs])
     who = f"{tasks} task{'s' * (tasks > 1)}, {len(users):,} user{'s' * (len(users) > 1)}"
-    rates = (f"{rate.floor:,.0f}", f"{rate.ours:,.0f}", *rate.ratio_cells)
-    return (who, *rates, f"{p99.floor * 1e3:.2f} ms", f"{p99.ours * 1e3:.2f} ms", *p99.ratio_cells)
+    rates = (f"{rate.right:,.0f}", f"{rate.left:,.0f}", *rate.ratio_cells)
+    return (who, *rates, f"{p99.right * 1e3:.2f} ms", f"{p99.left * 1e3:.2f} ms", *p99.ratio_cells)
 
 
 async def measure(place: Place, *, quick: bool) -> None:

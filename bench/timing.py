@@ -12,10 +12,14 @@ _Measured = TypeVar("_Measured")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Medians of both sides, and the median of the ratios taken pair by pair, with the quartiles around it."""
+    """Medians of both sides, and the median of the ratios taken pair by pair, with the quartiles around it.
 
-    ours: float
-    floor: float
+    The ratio is the left side's number to the right one's: of times, ours to theirs says how much longer we take, and
+    theirs to ours how much faster we are.
+    """
+
+    left: float
+    right: float
     ratio: float
     ratio_quartiles: tuple[float, float]
 
@@ -27,51 +31,51 @@ class Comparison:
 
 
 def compared(pairs: Sequence[tuple[float, float]]) -> Comparison:
-    """What pairs of (ours, floor) say."""
-    ratios = [ours / floor for ours, floor in pairs]
+    """What pairs of (left, right) say."""
+    ratios = [left / right for left, right in pairs]
     low, ratio, high = statistics.quantiles(ratios, n=4)
     return Comparison(
-        ours=statistics.median(ours for ours, _ in pairs),
-        floor=statistics.median(floor for _, floor in pairs),
+        left=statistics.median(left for left, _ in pairs),
+        right=statistics.median(right for _, right in pairs),
         ratio=ratio,
         ratio_quartiles=(low, high),
     )
 
 
-def compare(ours: Sample, floor: Sample, pairs: int, warm_up: int = 1) -> Comparison:
+def compare(left: Sample, right: Sample, pairs: int, warm_up: int = 1) -> Comparison:
     """Run both sides `pairs` times, next to each other and in alternating order."""
     for _ in range(warm_up):
-        ours()
-        floor()
+        left()
+        right()
     measured: list[tuple[float, float]] = []
     for index in range(pairs):
         if index % 2:
-            first = floor()
-            measured.append((ours(), first))
+            first = right()
+            measured.append((left(), first))
         else:
-            first = ours()
-            measured.append((first, floor()))
+            first = left()
+            measured.append((first, right()))
     return compared(measured)
 
 
 async def in_turns(
-    ours: Callable[[], Awaitable[_Measured]],
-    floor: Callable[[], Awaitable[_Measured]],
+    left: Callable[[], Awaitable[_Measured]],
+    right: Callable[[], Awaitable[_Measured]],
     pairs: int,
     warm_up: int = 1,
 ) -> list[tuple[_Measured, _Measured]]:
-    """The pairs of (ours, floor) that :func:`compare` would judge, for sides that are awaited."""
+    """The pairs of (left, right) that :func:`compare` would judge, for sides that are awaited."""
     for _ in range(warm_up):
-        await ours()
-        await floor()
+        await left()
+        await right()
     measured: list[tuple[_Measured, _Measured]] = []
     for index in range(pairs):
         if index % 2:
-            first = await floor()
-            measured.append((await ours(), first))
+            first = await right()
+            measured.append((await left(), first))
         else:
-            first = await ours()
-            measured.append((first, await floor()))
+            first = await left()
+            measured.append((first, await right()))
     return measured
 
 
