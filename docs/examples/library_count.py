@@ -3,7 +3,7 @@
 from tokenward import TokenCounter, count_messages
 
 counter = TokenCounter()
-for model in ("gpt-4o", "claude-sonnet-4-5"):
+for model in ("gpt-4o", "gemini-2.5-pro"):
     count = counter.count_tokens("The quick brown fox jumps over the lazy dog.", model)
     print(model, count.token_count, (count.lower, count.upper), count.exact, count.method)
 
