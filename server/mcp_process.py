@@ -212,7 +212,7 @@ def _heeded_signals() -> Generator[_Signals]:
     numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # What somebody chose to ignore stays ignored.
     free = [one for one in numbers if signal.getsignal(one) == signal.SIG_DFL]
-    taken = [signal.SIGINT, *free] if callable(interrupt) else []
+    taken = [signal.SIGINT, *free] if callable(interrupt) else free
     for number in taken:
         signal.signal(number, heeded)
     try:

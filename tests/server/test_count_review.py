@@ -68,9 +68,25 @@ def test_a_second_signal_kills_the_server_at_once(tmp_path: Path, second: signal
         process.send_signal(second)
         assert until(lambda: not is_alive(server))
         # The patience of the first signal alone takes four seconds.
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 3.5
         _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors.strip()) == (130, b"")
+
+
+@posix
+def test_a_termination_ends_the_server_where_interrupts_are_ignored(tmp_path: Path) -> None:
+    """As they are for what a script starts with an ampersand."""
+    pid = tmp_path / "pid"
+    stubborn = shlex.join((sys.executable, "-c", STUBBORN, str(pid)))
+    command = [sys.executable, "-m", "tokenward", "--store", "memory://", "count", "--mcp", stubborn]
+    arguments = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert until(lambda: pid.exists() and bool(pid.read_text(encoding="utf-8")))
+        server = int(pid.read_text(encoding="utf-8"))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert until(lambda: not is_alive(server))
 
 
 # Secrets
