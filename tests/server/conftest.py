@@ -1,7 +1,8 @@
 """What the tests of the commands share: a command line in a folder and on a ledger of its own."""
 
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -49,3 +50,11 @@ def answer(run: Run) -> Json:
         return document
 
     return invoke
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> Generator[None]:
+    """Processes start with Python's own way to take Ctrl-C, though these tests may run where it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -177,15 +177,6 @@ def test_a_servers_children_end_with_it(run: Run, tmp_path: Path, leader: str) -
         assert until(lambda pid=int(pid): not is_alive(pid))  # type: ignore[misc]
 
 
-@pytest.fixture
-def _interruptible() -> Generator[None]:
-    """Processes start with Python's own way to take Ctrl-C, though these tests may run where it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("_interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_server_too(tmp_path: Path, number: signal.Signals) -> None:
     pids = tmp_path / "pids"
