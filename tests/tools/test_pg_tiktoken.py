@@ -65,7 +65,7 @@ async def test_what_the_database_cannot_count_is_counted_here_and_said_once(coun
     assert newer["warnings"] == [IN_PROCESS + "pg_tiktoken does not offer o200k_base."]
     assert (some["method"], some["exact"]) == ("pg_tiktoken", True)
     assert some["warnings"] == [IN_PROCESS + "pg_tiktoken would count what looks like a special token as one token."]
-    assert (other["method"], other["exact"]) == ("estimate", False)
+    assert other["method"] in {"estimate", "ctok"}
     assert isinstance(other["warnings"], list)
     assert other["warnings"][-1] == IN_PROCESS + "pg_tiktoken has no tokenizer of this model."
 
