@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 from tokenward.engine.datafiles import object_at, read_json, text_at
 from tokenward.engine.errors import CorruptData, InvalidInput, UnknownEncoding, shown
@@ -17,6 +18,9 @@ from tokenward.engine.tokenizers.encodings import ENCODING_NAMES
 from tokenward.engine.types import JsonObject
 
 MAX_NAME_CHARACTERS = 256
+
+_REMEMBERED_NAMES = 256
+"""How many spellings are kept resolved; callers choose the names, so it has a limit."""
 
 _ENCODING_SHAPE = re.compile(r"[^/]*_(?:base|edit|harmony)|(?:cl|o|p|r)\d{2,3}k(?:[_-]\w*)?")
 _MAKER = re.compile(
@@ -75,6 +79,8 @@ class Catalog:
     def __init__(self, aliases: Mapping[str, str] | None = None) -> None:
         self._own = {alias.strip().lower(): model for alias, model in (aliases or {}).items()}
         self._facts: _Facts | None = None
+        # Every call asks for its model, and to find the nearest name of an unknown one takes long.
+        self._resolved = lru_cache(_REMEMBERED_NAMES)(self._resolve)
 
     def resolve(self, model: str) -> ModelInfo:
         """What is known of a model or an encoding, by name.
@@ -85,6 +91,9 @@ class Catalog:
             InvalidInput: The name is empty, too long or holds control characters.
             UnknownEncoding: The name can only be an encoding's, and there is none of that name.
         """
+        return self._resolved(model)
+
+    def _resolve(self, model: str) -> ModelInfo:
         name = _checked(model)
         if name in ENCODING_NAMES:
             return ModelInfo(model, name, "openai", "openai", name, None, None, known=True)

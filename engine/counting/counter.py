@@ -167,13 +167,7 @@ class TokenCounter:
         name = str(model)
         counter = self._counter_for(name)
         correction = self._correction(counter)
-        results = tuple([self._counted(counter, correction, text, name) for text in texts])
-        return BatchTokenCountResult(
-            results=results,
-            total_tokens=sum(result.token_count for result in results),
-            total_processing_time=sum(result.processing_time for result in results),
-            cache_hits=sum(result.cache_hit for result in results),
-        )
+        return BatchTokenCountResult.of([self._counted(counter, correction, text, name) for text in texts])
 
     def get_token_count_for_context(
         self, text: str, max_context: int, model: str = TokenizationModel.CL100K_BASE

@@ -1,7 +1,8 @@
 """What a count is worth: results that say how they were made and between which bounds the truth lies."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from tokenward.engine.messages.view import Format
 from tokenward.engine.tokenizers.base import Method
@@ -43,6 +44,17 @@ class BatchTokenCountResult:
     total_tokens: int
     total_processing_time: float
     cache_hits: int
+
+    @classmethod
+    def of(cls, results: Iterable[TokenCountResult]) -> Self:
+        """Results with their sums."""
+        listed = tuple(results)
+        return cls(
+            results=listed,
+            total_tokens=sum(result.token_count for result in listed),
+            total_processing_time=sum(result.processing_time for result in listed),
+            cache_hits=sum(result.cache_hit for result in listed),
+        )
 
 
 @dataclass(frozen=True, slots=True)

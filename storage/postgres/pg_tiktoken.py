@@ -102,13 +102,7 @@ class PgTiktoken:
             # What stopped this statement most likely stops the next ones too, and each may be waited for.
             reasons |= {index: str(error) for index in range(len(texts)) if index not in results | reasons}
         results |= await self._in_process(texts, model, reasons)
-        ordered = tuple(results[index] for index in range(len(texts)))
-        return BatchTokenCountResult(
-            results=ordered,
-            total_tokens=sum(result.token_count for result in ordered),
-            total_processing_time=sum(result.processing_time for result in ordered),
-            cache_hits=sum(result.cache_hit for result in ordered),
-        )
+        return BatchTokenCountResult.of(results[index] for index in range(len(texts)))
 
     async def aclose(self) -> None:
         """Close the connection. A later call opens one again."""

@@ -235,12 +235,7 @@ class _Texts:
             result = self.results[text]
             results.append(result._replace(cache_hit=True, processing_time=0.0) if text in seen else result)
             seen.add(text)
-        return BatchTokenCountResult(
-            results=tuple(results),
-            total_tokens=sum(result.token_count for result in results),
-            total_processing_time=sum(result.processing_time for result in results),
-            cache_hits=sum(result.cache_hit for result in results),
-        )
+        return BatchTokenCountResult.of(results)
 
 
 def _text_result(call: _Call, asked: _Asked, seconds: float) -> TokenCountResult:
