@@ -5,7 +5,8 @@ only between words, and only where the text around it gives the same tokens cut 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import TypeAlias
 
 Encode: TypeAlias = Callable[[str], Sequence[int]]
@@ -16,7 +17,12 @@ PART_CHARACTERS = 100_000
 WINDOW_CHARACTERS = 200
 """How much text on either side of a cut is encoded to see whether the cut changes anything."""
 
-_ATTEMPTS = 50
+_ATTEMPTS = 10
+"""How many places in a row are tried before a stretch is passed over: what is alike fails alike."""
+
+_STRETCHES = 10
+"""How many such stretches there are in a part; so trying costs about as much as encoding, however long the text."""
+
 _LETTER = r"[^\W_]"
 _WORDS = rf"(?<={_LETTER})(?: (?={_LETTER})|(?=\n))"
 _MARKED = rf"(?<={_LETTER}[^\x00-\x7f\s])(?: (?={_LETTER})|(?=\n))"
@@ -37,7 +43,7 @@ def count_in_parts(encode: Encode, text: str, part_characters: int = PART_CHARAC
     """
     total = start = 0
     while len(text) - start > part_characters:
-        cut = _cut(encode, text, start + part_characters)
+        cut = _cut(encode, text, start + part_characters, part_characters // _STRETCHES)
         if cut is None:
             break
         end, following = cut
@@ -46,11 +52,9 @@ def count_in_parts(encode: Encode, text: str, part_characters: int = PART_CHARAC
     return total + len(encode(text[start:]))
 
 
-def _cut(encode: Encode, text: str, earliest: int) -> tuple[int, int] | None:
+def _cut(encode: Encode, text: str, earliest: int, stretch: int) -> tuple[int, int] | None:
     """Where a part ends and where the next begins."""
-    for attempt, place in enumerate(_PLACE.finditer(text, earliest)):
-        if attempt == _ATTEMPTS:
-            break
+    for place in _places(text, earliest, stretch):
         end = place.start()
         before, after = text[max(0, end - WINDOW_CHARACTERS) : end], text[end : end + WINDOW_CHARACTERS]
         whole = list(encode(before + after))
@@ -60,3 +64,14 @@ def _cut(encode: Encode, text: str, earliest: int) -> tuple[int, int] | None:
             if left + list(encode(after[skipped:])) == whole:
                 return end, end + skipped
     return None
+
+
+def _places(text: str, start: int, stretch: int) -> Iterator[re.Match[str]]:
+    """Some places in every stretch from ``start`` on."""
+    found = True
+    while found:
+        found, following = False, start + stretch
+        for place in islice(_PLACE.finditer(text, start), _ATTEMPTS):
+            found, following = True, max(following, place.end() + 1)
+            yield place
+        start = following

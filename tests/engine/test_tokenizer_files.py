@@ -126,6 +126,23 @@ def test_a_long_text_is_given_to_the_library_in_parts(kind: str) -> None:
     assert longest < 12_000
 
 
+@pytest.mark.parametrize("kind", MAKERS)
+def test_a_stretch_without_a_good_cut_is_passed_over(kind: str) -> None:
+    """Not the rest of the text in one go because a page of it is alike."""
+    whole, longest = truth(kind), 0
+
+    def encode(text: str) -> Sequence[int]:
+        nonlocal longest
+        longest = max(longest, len(text))
+        return whole(text)
+
+    prose = vocabularies.sample()[:8_000]
+    chinese = "春眠不覚暁、処処聞啼鳥。夜来風雨声,花落知多少。" * 150
+    sample = (prose + chinese) * 10
+    assert count_in_parts(encode, sample, 10_000) == len(whole(sample))
+    assert longest < 16_000
+
+
 SCRIPTS = {
     "cyrillic": "Сначала было слово, и слово это считали по частям. Остальное пришло позже\n",
     "greek": "Κάθε λέξη μετράει, και κάθε μέρος του κειμένου αθροίζεται στο σύνολο\n",

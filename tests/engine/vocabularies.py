@@ -18,10 +18,9 @@ PATTERN = rf"{_WORDS}|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 
 def sample() -> str:
-    """Prose, code and Chinese to train on and to count."""
-    english = (ROOT / "docs" / "counting.md").read_text(encoding="utf-8")
-    python = (ROOT / "engine" / "catalog.py").read_text(encoding="utf-8")
-    return f"{english}\n{python}\n{'春眠不覚暁、処処聞啼鳥。夜来風雨声,花落知多少。' * 20}\n"
+    """Prose, code and Chinese to train on and to count, from a file so that no document changes it."""
+    written = (ROOT / "tests" / "data" / "prose_and_code.txt").read_text(encoding="utf-8")
+    return f"{written}\n{'春眠不覚暁、処処聞啼鳥。夜来風雨声,花落知多少。' * 20}\n"
 
 
 def lines() -> Iterator[str]:
