@@ -8,6 +8,7 @@
     │   ├── InvalidMessages       a message list its provider's format does not allow
     │   └── AmbiguousFormat       a message list whose parts are written for different providers
     ├── UnknownPrice              no price is known for a model (never priced at 0)
+    ├── PricesRefused             price data that is not taken over
     ├── ConfigurationError        a setting that cannot be used
     ├── CorruptData               a data file of the package is not what was shipped
     └── StoreError                the ledger
@@ -56,6 +57,12 @@ class InvalidInput(TokenwardError):  # noqa: N818 - named for what it is, as in 
         self.field = field
         self.problem = problem
         super().__init__(f"{field}: {problem}")
+
+
+def in_range(field: str, value: int, low: int, high: int) -> None:
+    """Refuse a number outside its range. Raises InvalidInput."""
+    if type(value) is not int or not low <= value <= high:
+        raise InvalidInput(field, f"{shown(value)} is out of range; give an integer from {low} to {high}.")
 
 
 class UnknownEncoding(InvalidInput):
@@ -110,9 +117,18 @@ class UnknownPrice(TokenwardError):  # noqa: N818
 
     def __init__(self, model: str, reason: str = "", field: str = "model") -> None:
         self.model = model
+        self.reason = reason
+        self.field = field
         detail = f" ({reason})" if reason else ""
         advice = "Use a model with a known price, or an alias for one."
         super().__init__(f"{field}: no price is known for {shown(model)}{detail}. {advice}")
+
+
+class PricesRefused(TokenwardError):  # noqa: N818
+    """Price data that is not taken over: why, and what to do. What was in force stays in force."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem} The prices stay as they are.")
 
 
 class ConfigurationError(TokenwardError):

@@ -51,6 +51,11 @@ def amount_text(metric: Metric, amount: int) -> str:
     return usd(amount) if metric == "cost" else f"{amount:,}"
 
 
+def amount_value(metric: Metric, amount: int) -> int | str:
+    """An amount in the metric's unit for programs: an integer or, in USD, a decimal string."""
+    return usd(amount) if metric == "cost" else amount
+
+
 def check_name(field_name: str, value: str) -> str:
     """``value`` if it can name a user, group, session or endpoint.
 

@@ -16,6 +16,8 @@ NewId: TypeAlias = Callable[[], str]
 
 SECOND_US = 1_000_000
 MINUTE_US = 60 * SECOND_US
+QUARTER_HOUR_US = 15 * MINUTE_US
+"""The hours and days of every time zone begin at a multiple of this."""
 HOUR_US = 60 * MINUTE_US
 DAY_US = 24 * HOUR_US
 

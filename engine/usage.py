@@ -1,5 +1,6 @@
 """What one request used, and what a report sums: the ledger's nouns."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -74,6 +75,7 @@ class UsageEvent:
         counted_tokens: What its input had been counted as, before calibration; ``None`` when nobody said.
         counted_as: The model and the way it was counted (:mod:`tokenward.engine.counting.calibration`); empty when
             nobody said.
+        estimated: Its numbers are an estimate, not the provider's.
     """
 
     event_id: str
@@ -94,6 +96,7 @@ class UsageEvent:
     ancestors: tuple[str, ...] = ()
     counted_tokens: int | None = None
     counted_as: str = ""
+    estimated: bool = False
 
 
 Dimension: TypeAlias = Literal["user", "model", "session", "group", "endpoint", "quarter_hour"]
@@ -103,17 +106,35 @@ and days can be built (all offsets in use are multiples of 15 minutes)."""
 
 @dataclass(frozen=True, slots=True)
 class UsageQuery:
-    """A sum over the ledger: events with ``start_us <= timestamp_us < end_us``, of one user or of all."""
+    """A sum over the ledger: events with ``start_us <= timestamp_us < end_us``.
+
+    Attributes:
+        dimension: What there is one sum for each of.
+        user: Only this user's events; likewise ``model``, ``group`` and ``session``. An empty ``group`` or ``session``
+            means the events without one.
+    """
 
     start_us: int
     end_us: int
     dimension: Dimension
     user: str | None = None
+    model: str | None = None
+    group: str | None = None
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UsageSum:
-    """One group of a :class:`UsageQuery`. ``key`` is the dimension's value (an integer's text for quarter hours)."""
+    """One group of a :class:`UsageQuery`.
+
+    Attributes:
+        key: The dimension's value (an integer's text for quarter hours).
+        cache_write_tokens: Both kinds of cache writes together.
+        unpriced_requests: Those without a known price.
+        estimated_requests: Those whose numbers are an estimate.
+        cache_write_1h_tokens: The part of ``cache_write_tokens`` that was written for an hour. Of events that were
+            pruned before the ledger kept it apart, nothing is in it.
+    """
 
     key: str
     requests: int = 0
@@ -124,22 +145,34 @@ class UsageSum:
     reasoning_tokens: int = 0
     cost_nano: int = 0
     unpriced_requests: int = 0
+    estimated_requests: int = 0
+    cache_write_1h_tokens: int = 0
 
     def plus(self, other: "UsageSum") -> "UsageSum":
         """Both together, under this one's key."""
-        return UsageSum(
-            self.key,
-            self.requests + other.requests,
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cached_tokens + other.cached_tokens,
-            self.cache_write_tokens + other.cache_write_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
-            self.cost_nano + other.cost_nano,
-            self.unpriced_requests + other.unpriced_requests,
-        )
+        return summed(self.key, (self, other))
 
     @property
     def total_tokens(self) -> int:
         """Input and output together."""
         return self.input_tokens + self.output_tokens
+
+
+def summed(key: str, sums: Iterable[UsageSum]) -> UsageSum:
+    """The sum of sums, under a key."""
+    numbers = [
+        (
+            each.requests,
+            each.input_tokens,
+            each.output_tokens,
+            each.cached_tokens,
+            each.cache_write_tokens,
+            each.reasoning_tokens,
+            each.cost_nano,
+            each.unpriced_requests,
+            each.estimated_requests,
+            each.cache_write_1h_tokens,
+        )
+        for each in sums
+    ]
+    return UsageSum(key, *(sum(column) for column in zip(*numbers, strict=True)))

@@ -8,12 +8,13 @@ that a clock that was wrong by a year cannot lock anybody out.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
 from tokenward.engine.errors import InvalidInput
-from tokenward.engine.types import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from tokenward.engine.times import local, to_us
+from tokenward.engine.types import DAY_US, HOUR_US, MINUTE_US, QUARTER_HOUR_US, SECOND_US
 from tokenward.engine.zones import time_zone
 
 Window: TypeAlias = Literal["minute", "hour", "day", "month"]
@@ -29,29 +30,21 @@ _ROLLING: dict[Window, tuple[int, int]] = {
 }
 """Bucket width in microseconds and the number of buckets in the window; a rolling month is 30 days."""
 
-
-_QUARTER_HOUR_US = 15 * MINUTE_US
-"""Every calendar period of every zone begins at a multiple of this."""
-
 _FOREVER_US = 2**62
-
-
-def _to_us(moment: datetime) -> int:
-    return int(moment.timestamp()) * SECOND_US
 
 
 @lru_cache(maxsize=256)
 def _period(window: Window, timezone: str, quarter_hour: int) -> tuple[int, int]:
-    """Start and end of the calendar period that holds the UTC quarter hour ``quarter_hour``."""
+    """Start and end of the calendar period that holds a quarter of an hour UTC: none begins within one."""
     tz = time_zone(timezone)
-    local = datetime.fromtimestamp(quarter_hour * 900, tz=UTC).astimezone(tz)
-    start = datetime(local.year, local.month, local.day if window == "day" else 1, tzinfo=tz)
+    moment = local(quarter_hour * QUARTER_HOUR_US, tz)
+    start = datetime(moment.year, moment.month, moment.day if window == "day" else 1, tzinfo=tz)
     # A day is found by its date, not by adding 24 hours: days of 23 and 25 hours exist.
     if window == "month":
         end = datetime(start.year + start.month // 12, start.month % 12 + 1, 1, tzinfo=tz)
     else:
         end = datetime.fromordinal(start.toordinal() + 1).replace(tzinfo=tz)
-    return _to_us(start), _to_us(end)
+    return to_us(start), to_us(end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +72,7 @@ class Span:
 
     def period(self, at_us: int) -> tuple[int, int]:
         """Start (included) and end (excluded) of the calendar period around ``at_us``."""
-        return _period(self.window, self.timezone, at_us // (900 * SECOND_US))
+        return _period(self.window, self.timezone, at_us // QUARTER_HOUR_US)
 
     def bucket(self, at_us: int) -> int:
         """The bucket that ``at_us`` falls into: an index, or a calendar period's start in microseconds."""
@@ -122,7 +115,7 @@ class Span:
             return (
                 (first, last, _FOREVER_US),
                 (last, following, _FOREVER_US),
-                (following, _FOREVER_US, _QUARTER_HOUR_US),
+                (following, _FOREVER_US, QUARTER_HOUR_US),
             )
         width, _ = _ROLLING[self.window]
         return ((first * width, _FOREVER_US, width),)

@@ -1,8 +1,12 @@
 """Time zones by name."""
 
+from contextlib import suppress
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from tokenward.engine.errors import InvalidInput, nearest, shown
+
+_NO_ZONES = ("localtime", "posixrules")
+"""Files beside the zones: what they say is a matter of the machine."""
 
 
 def time_zone(name: str) -> ZoneInfo:
@@ -11,13 +15,13 @@ def time_zone(name: str) -> ZoneInfo:
     Raises:
         InvalidInput: There is no such zone; the message names the nearest.
     """
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        zones = {zone.lower(): zone for zone in available_timezones()}
-        cities = {lower.rpartition("/")[2]: zone for lower, zone in zones.items() if "/" in lower}
-        city = cities.get(name.lower().replace(" ", "_"))
-        hint = f" Did you mean {city!r}?" if city else nearest(name, zones.values())
-        raise InvalidInput(
-            "timezone", f"{shown(name)} is not a time zone; give an IANA name such as 'Europe/Berlin'.{hint}"
-        ) from None
+    with suppress(ZoneInfoNotFoundError, ValueError, OSError):
+        if name not in _NO_ZONES:
+            return ZoneInfo(name)
+    zones = {zone.lower(): zone for zone in available_timezones() if zone not in _NO_ZONES}
+    cities = {lower.rpartition("/")[2]: zone for lower, zone in zones.items() if "/" in lower}
+    city = cities.get(name.lower().replace(" ", "_"))
+    hint = f" Did you mean {city!r}?" if city else nearest(name, zones.values())
+    raise InvalidInput(
+        "timezone", f"{shown(name)} is not a time zone; give an IANA name such as 'Europe/Berlin'.{hint}"
+    )

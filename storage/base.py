@@ -76,6 +76,7 @@ class Record:
         event_id: The event's own name, given by whoever may have to send it again; else the store makes one.
         counted_tokens: What the input had been counted as, before calibration.
         counted_as: The model and the way it was counted.
+        estimated: The numbers are an estimate, not the provider's.
     """
 
     model: str
@@ -94,6 +95,7 @@ class Record:
     event_id: str = ""
     counted_tokens: int | None = None
     counted_as: str = ""
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +204,19 @@ class ReadBudget:
     session: str
 
 
-Operation: TypeAlias = (
-    Reserve | Record | RecordMany | Release | Extend | Expire | Status | OpenBudget | CloseBudget | ReadBudget
-)
+@dataclass(frozen=True, slots=True)
+class ClaimAlert:
+    """Ask to be the one who tells that a subject's metric has reached ``percent`` of its limit in this window."""
+
+    subject: str
+    metric: str
+    window: str
+    window_start_us: int
+    percent: int
+
+
+BudgetOperation: TypeAlias = OpenBudget | CloseBudget | ReadBudget
+Operation: TypeAlias = Reserve | Record | RecordMany | Release | Extend | Expire | Status | BudgetOperation | ClaimAlert
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +337,14 @@ class UsageStore(Protocol):
         """How a session's open budget stands. Raises UnknownBudget."""
         ...
 
+    async def claim_alert(self, subject: str, metric: str, window: str, window_start_us: int, percent: int) -> bool:
+        """``True`` to one caller, once per set of arguments, over all processes; forgotten after 35 days."""
+        ...
+
+    async def cursor_key(self) -> bytes:
+        """The ledger's key to sign cursors with: 32 random bytes, the same for every process, made once."""
+        ...
+
     async def set_limit(self, limit: TokenLimit) -> None:
         """Add a limit, or replace the one of the same subject, metric and window."""
         ...
@@ -341,12 +361,16 @@ class UsageStore(Protocol):
         """Sums over the ledger, from the rollup where it can."""
         ...
 
+    async def usage_many(self, queries: Sequence[UsageQuery]) -> list[list[UsageSum]]:
+        """The sums of many queries, all of the same moment: what is recorded meanwhile is in all of them or in none."""
+        ...
+
     async def samples(self) -> list[Sample]:
         """The latest events of each model whose input had been counted, oldest first: as many as are learned from."""
         ...
 
-    def events(self, start_us: int, end_us: int) -> AsyncIterator[UsageEvent]:
-        """The events of a span of time, oldest first, read page by page."""
+    def events(self, start_us: int, end_us: int, user: str | None = None) -> AsyncIterator[UsageEvent]:
+        """The events of a span of time, of one user or of all, oldest first, read page by page."""
         ...
 
     def hourly(self, end_us: int) -> AsyncIterator[HourlyUsage]:

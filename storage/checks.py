@@ -1,10 +1,13 @@
 """What an operation may ask: checked before it waits with others, so that a wrong one harms nobody."""
 
+from collections.abc import Sequence
+
 from tokenward.engine.errors import InvalidInput, shown
 from tokenward.engine.limits import MAX_LIMIT, Amounts
 from tokenward.engine.types import DAY_US
 from tokenward.engine.usage import MAX_TOKENS
 from tokenward.storage.base import (
+    ClaimAlert,
     CloseBudget,
     Extend,
     OpenBudget,
@@ -22,6 +25,8 @@ MAX_TTL_US = 366 * DAY_US
 LATEST_US = 250_000_000_000 * 1_000_000
 """Latest moment that a store accepts, in the year 9892: every zone's calendar knows it."""
 
+_MOST_PERCENT = 1_000_000
+
 
 def check(operation: Operation) -> None:
     """Raises InvalidInput for numbers out of range and texts that no database keeps."""
@@ -29,11 +34,7 @@ def check(operation: Operation) -> None:
         case Record():
             _check_record(operation)
         case RecordMany():
-            for index, one in enumerate(operation.records):
-                try:
-                    _check_record(one)
-                except InvalidInput as error:
-                    raise InvalidInput(f"records[{index}].{error.field}", error.problem) from None
+            _check_records(operation.records)
         case Reserve():
             _check_amounts(operation.amounts)
             _check_ttl(operation.ttl_us)
@@ -48,8 +49,20 @@ def check(operation: Operation) -> None:
             check_texts(reservation_id=operation.reservation_id)
         case CloseBudget() | ReadBudget():
             check_texts(user=operation.user, session=operation.session)
+        case ClaimAlert():
+            check_texts(subject=operation.subject, metric=operation.metric, window=operation.window)
+            _check_number("window_start_us", operation.window_start_us, LATEST_US)
+            _check_number("percent", operation.percent, _MOST_PERCENT)
         case _:
             pass
+
+
+def _check_records(records: Sequence[Record]) -> None:
+    for index, one in enumerate(records):
+        try:
+            _check_record(one)
+        except InvalidInput as error:
+            raise InvalidInput(f"records[{index}].{error.field}", error.problem) from None
 
 
 def _check_record(one: Record) -> None:
@@ -59,6 +72,8 @@ def _check_record(one: Record) -> None:
         _check_number("at_us", one.at_us, LATEST_US)
     if one.counted_tokens is not None:
         _check_number("counted_tokens", one.counted_tokens, MAX_TOKENS)
+    if type(one.estimated) is not bool:
+        raise InvalidInput("estimated", f"{shown(one.estimated)} is neither true nor false.")
     texts = f"{one.model}{one.price_source}{one.endpoint}{one.reservation_id}{one.key}{one.event_id}{one.counted_as}"
     if not texts.isprintable():
         check_texts(

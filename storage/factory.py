@@ -1,11 +1,14 @@
 """The store behind a URL."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from tokenward.engine.errors import ConfigurationError
 from tokenward.engine.types import Clock, NewId, random_id, system_clock
-from tokenward.storage.base import UsageStore
+
+if TYPE_CHECKING:
+    from tokenward.storage.base import UsageStore
 
 DEFAULT_URL = "sqlite:///"
 """A file in the user's data directory."""
@@ -51,7 +54,7 @@ def check_url(url: str) -> None:
         sqlite_path(url)
 
 
-def open_store(url: str, *, clock: Clock | None = None, new_id: NewId = random_id) -> UsageStore:
+def open_store(url: str, *, clock: Clock | None = None, new_id: NewId = random_id) -> "UsageStore":
     """The store behind ``url``, not yet connected: use it as an async context manager.
 
     Args:

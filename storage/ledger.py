@@ -11,11 +11,21 @@ from tokenward.engine import quota
 from tokenward.engine.errors import InvalidInput, UnknownReservation
 from tokenward.engine.limits import NOTHING, Amounts, Subjects, negative, subjects_named
 from tokenward.engine.types import JsonObject, NewId
-from tokenward.engine.usage import TokenUsage, UsageEvent
+from tokenward.engine.usage import UsageEvent
 from tokenward.storage import drawing
-from tokenward.storage.base import Ended, Record, RecordOutcome, ReleaseOutcome, Reservation, Reserve, ReserveOutcome
+from tokenward.storage.base import (
+    ClaimAlert,
+    Ended,
+    Record,
+    RecordOutcome,
+    ReleaseOutcome,
+    Reservation,
+    Reserve,
+    ReserveOutcome,
+)
 from tokenward.storage.books import Books
 from tokenward.storage.rows import texts_of
+from tokenward.storage.states import dump
 from tokenward.storage.transaction import AnswerKey
 
 
@@ -27,6 +37,20 @@ def reserve_key(request: Reserve) -> AnswerKey:
 def record_key(user: str, key: str) -> AnswerKey:
     """What the answer to a record's idempotency key is kept under."""
     return "record", f"{user}\nkey {key}"
+
+
+def alert_key(one: ClaimAlert) -> AnswerKey:
+    """What it is remembered under that somebody tells of an alert."""
+    return "alert", dump([one.subject, one.metric, one.window, one.window_start_us, one.percent])
+
+
+def claim_alert(books: Books, request: ClaimAlert) -> bool:
+    """Whether nobody has claimed the alert before."""
+    key = alert_key(request)
+    if books.answer(key) is not None:
+        return False
+    books.put_answer(key, {})
+    return True
 
 
 def expire(books: Books) -> int:
@@ -96,9 +120,10 @@ def _reserve_content(request: Reserve) -> str:
     return f"{amounts.tokens} {amounts.cost_nano} {amounts.requests} {request.model}"
 
 
-def _record_content(model: str, used: TokenUsage) -> str:
+def _record_content(of: Record | UsageEvent) -> str:
+    used, kind = of.usage, "estimate of " if of.estimated else ""
     parts = (used.input_tokens, used.output_tokens, used.cached_input_tokens, used.cache_write_tokens)
-    return f"{parts} {used.cache_write_1h_tokens} {used.reasoning_tokens} {model}"
+    return f"{parts} {used.cache_write_1h_tokens} {used.reasoning_tokens} {kind}{of.model}"
 
 
 def reserve(books: Books, request: Reserve, new_id: NewId) -> ReserveOutcome:
@@ -196,7 +221,7 @@ def written(event: UsageEvent) -> JsonObject:
         "user": event.user,
         "cost_nano": event.cost_nano,
         "overage": event.overage,
-        "content": _record_content(event.model, event.usage),
+        "content": _record_content(event),
     }
 
 
@@ -217,7 +242,7 @@ def record(books: Books, request: Record, new_id: NewId) -> RecordOutcome:
     settling = settling_of(books, request)
     if before := stands(books, request, settling):
         _know_again(books, request, settling, before)
-        cost_nano, content = before["cost_nano"], _record_content(request.model, request.usage)
+        cost_nano, content = before["cost_nano"], _record_content(request)
         return RecordOutcome(
             str(before["event_id"]),
             str(before["user"]),
@@ -281,6 +306,7 @@ def event_of(
         overage=overage,
         counted_tokens=request.counted_tokens,
         counted_as=request.counted_as,
+        estimated=request.estimated,
     )
 
 

@@ -13,6 +13,8 @@ from tokenward.engine.limits import Subjects, subjects_named
 from tokenward.engine.types import JsonObject, NewId
 from tokenward.storage import budgets, bulk, ledger
 from tokenward.storage.base import (
+    BudgetOperation,
+    ClaimAlert,
     CloseBudget,
     Expire,
     Extend,
@@ -32,9 +34,10 @@ from tokenward.storage.transaction import AnswerKey, Moved, Peek, Transaction, W
 
 @dataclass(slots=True)
 class Needs:
-    """What operations name: subjects, holds, keys, sessions."""
+    """What operations name: subjects, holds, keys, sessions; and subjects that are locked only."""
 
     subjects: set[Subjects] = field(default_factory=set[Subjects])
+    locked: set[str] = field(default_factory=set[str])
     answers: set[AnswerKey] = field(default_factory=set[AnswerKey])
     reservation_ids: set[str] = field(default_factory=set[str])
     event_ids: set[str] = field(default_factory=set[str])
@@ -54,12 +57,16 @@ class Needs:
                 self._reservation(operation.reservation_id)
             case OpenBudget() | CloseBudget() | ReadBudget():
                 self._budget(operation)
+            case ClaimAlert():
+                # Others who claim it at once wait for the subject's lock and find the answer.
+                self.locked.add(operation.subject)
+                self.answers.add(ledger.alert_key(operation))
             case Expire():
                 pass
         if isinstance(operation, Reserve) and operation.key:
             self.answers.add(ledger.reserve_key(operation))
 
-    def _budget(self, operation: OpenBudget | CloseBudget | ReadBudget) -> None:
+    def _budget(self, operation: BudgetOperation) -> None:
         if isinstance(operation, OpenBudget):
             user, group = operation.subjects.user, operation.subjects.group
             self.of(operation.subjects)
@@ -115,7 +122,7 @@ async def open_books(tx: Transaction, operations: Sequence[Operation], known: Kn
     peek = await tx.peek(sorted(needs.answers), sorted(needs.reservation_ids), sorted(needs.sessions), sorted(likely))
     touched = _touched(needs, peek)
     await known.learn(tx, peek.limits_version, touched)
-    wanted = _wanted(operations, needs, peek, sorted(known.subjects_of(touched)))
+    wanted = _wanted(operations, needs, peek, sorted(known.subjects_of(touched) | needs.locked))
     loaded = await tx.load(wanted)
     named = {name for one in touched for name in one.names}
     found = [one.subjects for one in loaded.reservations.values()]
@@ -216,12 +223,14 @@ def apply(books: Books, operation: Operation, new_id: NewId) -> object:
             outcome = books.expired
         case Status():
             outcome = ledger.status(books, operation.subjects)
+        case ClaimAlert():
+            outcome = ledger.claim_alert(books, operation)
         case OpenBudget() | CloseBudget() | ReadBudget():
             outcome = _on_budget(books, operation, new_id)
     return outcome
 
 
-def _on_budget(books: Books, operation: OpenBudget | CloseBudget | ReadBudget, new_id: NewId) -> object:
+def _on_budget(books: Books, operation: BudgetOperation, new_id: NewId) -> object:
     match operation:
         case OpenBudget():
             return budgets.open_budget(books, operation, new_id)

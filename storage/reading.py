@@ -8,18 +8,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokenward.engine.types import QUARTER_HOUR_US
 from tokenward.engine.usage import UsageQuery, UsageSum
 from tokenward.storage.base import HourlyUsage, StoreStatus
-from tokenward.storage.rollup import QUARTER_HOUR_US, SUMS
+from tokenward.storage.rollup import SUMS
 from tokenward.storage.rows import DIMENSIONS
 
 _EVENT_SUMS = """
     count(*), sum(input_tokens), sum(output_tokens), sum(cached_tokens),
     sum(cache_write_tokens + cache_write_1h_tokens), sum(reasoning_tokens),
     coalesce(sum(cost_nano / 1000000000), 0),
-    coalesce(sum(cost_nano - cost_nano / 1000000000 * 1000000000), 0), count(*) - count(cost_nano)
+    coalesce(sum(cost_nano - cost_nano / 1000000000 * 1000000000), 0), count(*) - count(cost_nano),
+    sum(estimated), sum(cache_write_1h_tokens)
 """
+_FILTERS = {"user": "user_id", "model": "model", "group": "group_id", "session": "session_id"}
+"""The columns that a query may ask one value of."""
 _ROLLUP_SUMS = ", ".join(f"sum({name})" for name in SUMS)
+
+PRUNED_BEFORE = "SELECT value FROM ledger_meta WHERE name = 'pruned_before'"
 
 DESCRIBE = """
     SELECT (SELECT count(*) FROM token_usage), (SELECT min(timestamp) FROM token_usage),
@@ -30,25 +36,37 @@ DESCRIBE = """
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One statement of a sum. Its parameters are ``start``, ``end`` (outside) and, for one user's, ``user``."""
+    """One statement of a sum. Its parameters are ``start``, ``end`` (outside), and what the query is restricted to.
+
+    Attributes:
+        short: So short a time is found by its index, never by that of a user, who may have millions of events.
+    """
 
     table: str
     key: str
     sums: str
     column: str
     values: dict[str, object]
+    short: bool = False
 
     def statement(self, mark: str, close: str = "") -> str:
         """The SQL, its parameters written ``:name`` (``mark`` ``:``) or ``%(name)s`` (``%(``, closed by ``)s``)."""
         condition = f"{self.column} >= {mark}start{close} AND {self.column} < {mark}end{close}"
-        if "user" in self.values:
-            condition += f" AND user_id = {mark}user{close}"
+        for name, column in _FILTERS.items():
+            if name in self.values:
+                condition += f" AND {column} || '' = " if self.short else f" AND {column} = "
+                condition += f"{mark}{name}{close}"
+        if self.values.get("session"):
+            # What the index of sessions holds.
+            condition += " AND session_id <> ''"
         return f"SELECT {self.key}, {self.sums} FROM {self.table} WHERE {condition} GROUP BY 1"
 
 
 def parts(query: UsageQuery, pruned_before_us: int) -> list[Part]:
     """The statements whose rows together answer ``query``."""
-    if query.dimension == "session":
+    if query.start_us >= query.end_us:
+        return []
+    if query.dimension == "session" or query.session is not None:
         return [_events(query, query.start_us, query.end_us)]
     first, last = -(-query.start_us // QUARTER_HOUR_US), query.end_us // QUARTER_HOUR_US
     if query.start_us < pruned_before_us:
@@ -73,12 +91,13 @@ def _rollup(query: UsageQuery, first: int, last: int) -> Part:
 
 def _events(query: UsageQuery, start_us: int, end_us: int) -> Part:
     key = f"timestamp / {QUARTER_HOUR_US}" if query.dimension == "quarter_hour" else DIMENSIONS[query.dimension]
-    return Part("token_usage", key, _EVENT_SUMS, "timestamp", _values(query, start_us, end_us))
+    values = _values(query, start_us, end_us)
+    return Part("token_usage", key, _EVENT_SUMS, "timestamp", values, short=end_us - start_us <= 2 * QUARTER_HOUR_US)
 
 
 def _values(query: UsageQuery, start: int, end: int) -> dict[str, object]:
-    values: dict[str, object] = {"start": start, "end": end}
-    return values if query.user is None else {**values, "user": query.user}
+    filters = {name: value for name in _FILTERS if (value := getattr(query, name)) is not None}
+    return {"start": start, "end": end, **filters}
 
 
 def merged(sums: Iterable[UsageSum]) -> list[UsageSum]:

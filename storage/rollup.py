@@ -9,11 +9,8 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import TypeAlias
 
-from tokenward.engine.types import MINUTE_US, NANO_PER_USD
+from tokenward.engine.types import NANO_PER_USD, QUARTER_HOUR_US
 from tokenward.engine.usage import UsageEvent
-
-QUARTER_HOUR_US = 15 * MINUTE_US
-"""Every time zone's hours and days begin at a multiple of this."""
 
 SHARDS = 16
 
@@ -36,6 +33,8 @@ SUMS = (
     "cost_usd",
     "cost_nano",
     "unpriced_requests",
+    "estimated_requests",
+    "cache_write_1h_tokens",
 )
 """The summed columns. Money is summed in whole dollars and the rest apart: nano-dollars alone could pass 64 bits."""
 
@@ -71,8 +70,9 @@ def rollup_of(events: Iterable[UsageEvent]) -> Rollup:
         dollars, nano = divmod(cost_nano or 0, NANO_PER_USD)
         writes = used.cache_write_tokens + used.cache_write_1h_tokens
         tokens = [1, used.input_tokens, used.output_tokens, used.cached_input_tokens, writes, used.reasoning_tokens]
+        rest = [int(cost_nano is None), int(one.estimated), used.cache_write_1h_tokens]
         key = (one.timestamp_us // QUARTER_HOUR_US, one.user, one.group, one.model, one.endpoint)
-        rollup.add(key, [*tokens, dollars, nano, int(cost_nano is None)])
+        rollup.add(key, [*tokens, dollars, nano, *rest])
     return rollup
 
 
@@ -85,5 +85,5 @@ def repriced(changes: Iterable[tuple[UsageEvent, int | None]]) -> Rollup:
         nano = new % NANO_PER_USD - old % NANO_PER_USD
         unpriced = int(cost_nano is None) - int(one.cost_nano is None)
         key = (one.timestamp_us // QUARTER_HOUR_US, one.user, one.group, one.model, one.endpoint)
-        rollup.add(key, [0, 0, 0, 0, 0, 0, dollars, nano, unpriced])
+        rollup.add(key, [0, 0, 0, 0, 0, 0, dollars, nano, unpriced, 0, 0])
     return rollup

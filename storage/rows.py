@@ -1,12 +1,10 @@
 """Rows to nouns and back, the same for every database: the columns stand in the same order everywhere."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, LiteralString, cast
 
 from tokenward.engine.budget import Budget, BudgetStatus, Share
 from tokenward.engine.limits import Amounts, Subjects
-from tokenward.engine.quota import State
 from tokenward.engine.types import NANO_PER_USD, JsonObject
 from tokenward.engine.usage import Dimension, TokenUsage, UsageEvent, UsageSum
 from tokenward.storage.base import HourlyUsage, Reservation
@@ -19,7 +17,7 @@ _SEPARATOR = "\n"
 EVENT_COLUMNS: LiteralString = (
     "event_id, timestamp, admitted, user_id, group_id, session_id, model, input_tokens, output_tokens, cached_tokens, "
     "cache_write_tokens, cache_write_1h_tokens, reasoning_tokens, tokens_used, cost_nano, price_source, api_endpoint, "
-    "priority_level, reservation_id, overage, service_tier, ancestors, counted_tokens, counted_as"
+    "priority_level, reservation_id, overage, service_tier, ancestors, counted_tokens, counted_as, estimated"
 )
 RESERVATION_COLUMNS: LiteralString = (
     "reservation_id, user_id, group_id, session_id, model, tokens, cost_nano, requests, admitted, expires, "
@@ -31,7 +29,11 @@ BUDGET_COLUMNS: LiteralString = (
 )
 HOURLY_COLUMNS: LiteralString = (
     "quarter_hour, user_id, group_id, model, api_endpoint, requests, input_tokens, output_tokens, cached_tokens, "
-    "cache_write_tokens, reasoning_tokens, cost_usd, cost_nano, unpriced_requests"
+    "cache_write_tokens, reasoning_tokens, cost_usd, cost_nano, unpriced_requests, estimated_requests, "
+    "cache_write_1h_tokens"
+)
+HOURLY_ALL_COLUMNS: LiteralString = HOURLY_COLUMNS.replace("user_id, ", "").replace(
+    "api_endpoint", "api_endpoint, shard"
 )
 
 DIMENSIONS: dict[Dimension, str] = {
@@ -47,10 +49,6 @@ DIMENSIONS: dict[Dimension, str] = {
 def texts_of(value: object) -> tuple[str, ...]:
     """The texts of a list in a stored answer; none where it has no such list."""
     return tuple(str(one) for one in cast("list[object]", value)) if isinstance(value, list) else ()
-
-
-dump = json.JSONEncoder(separators=(",", ":")).encode
-"""JSON as it is stored."""
 
 
 def names_of(subjects: Iterable[str]) -> tuple[str, list[str]]:
@@ -73,17 +71,6 @@ def joined(parts: Iterable[str]) -> str:
 def parted(text: str) -> tuple[str, ...]:
     """The parts of a stored path."""
     return tuple(text.split(_SEPARATOR)[1:-1])
-
-
-def dump_state(state: State) -> str:
-    """A state as it is stored."""
-    return dump({name: [[bucket, *amounts] for bucket, amounts in counter.items()] for name, counter in state.items()})
-
-
-def parse_state(text: str) -> State:
-    """A stored state."""
-    stored = cast("dict[str, list[list[int]]]", json.loads(text))
-    return {name: {row[0]: (row[1], row[2]) for row in rows} for name, rows in stored.items()}
 
 
 def reservation_of(row: Iterable[Any]) -> Reservation:
@@ -136,7 +123,8 @@ def budget_values(one: Budget) -> tuple[object, ...]:
 def event_of(row: Iterable[Any]) -> UsageEvent:
     """A row of :data:`EVENT_COLUMNS`."""
     event_id, timestamp, admitted, user, group, session, model, *numbers = row
-    _, cost_nano, price_source, endpoint, priority, reservation_id, overage, tier, above, *counted = numbers[6:]
+    _, cost_nano, price_source, endpoint, priority, reservation_id, overage, *rest = numbers[6:]
+    tier, above, counted_tokens, counted_as, estimated = rest
     return UsageEvent(
         event_id,
         timestamp,
@@ -154,7 +142,9 @@ def event_of(row: Iterable[Any]) -> UsageEvent:
         bool(overage),
         tier,
         parted(above),
-        *counted,
+        counted_tokens,
+        counted_as,
+        bool(estimated),
     )
 
 
@@ -166,15 +156,15 @@ def event_values(one: UsageEvent) -> tuple[object, ...]:
         *(used.input_tokens, used.output_tokens, used.cached_input_tokens, used.cache_write_tokens),
         *(used.cache_write_1h_tokens, used.reasoning_tokens, used.total_tokens, one.cost_nano, one.price_source),
         *(one.endpoint, one.priority, one.reservation_id, int(one.overage), one.tier, joined(one.ancestors)),
-        *(one.counted_tokens, one.counted_as),
+        *(one.counted_tokens, one.counted_as, int(one.estimated)),
     )
 
 
 def sum_of(row: Iterable[Any]) -> UsageSum:
-    """A row of a key, six sums, whole dollars, nano-dollars and the number without a price."""
+    """A row of a key and the sums of :data:`~tokenward.storage.rollup.SUMS`."""
     key, *numbers = row
-    *counts, dollars, nano, unpriced = (int(one) for one in numbers)
-    return UsageSum(str(key), *[*counts, dollars * NANO_PER_USD + nano, unpriced])
+    *counts, dollars, nano, unpriced, estimated, writes_1h = (int(one) for one in numbers)
+    return UsageSum(str(key), *[*counts, dollars * NANO_PER_USD + nano, unpriced, estimated, writes_1h])
 
 
 def hourly_of(row: Iterable[Any]) -> HourlyUsage:
@@ -188,6 +178,7 @@ def hourly_numbers(line: HourlyUsage) -> tuple[UserKey, Sums]:
     one = line.sums
     sums = [one.requests, one.input_tokens, one.output_tokens, one.cached_tokens, one.cache_write_tokens]
     sums += [one.reasoning_tokens, one.cost_nano // NANO_PER_USD, one.cost_nano % NANO_PER_USD, one.unpriced_requests]
+    sums += [one.estimated_requests, one.cache_write_1h_tokens]
     return (line.quarter_hour, line.user, line.group, line.model, line.endpoint), sums
 
 

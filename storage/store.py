@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from secrets import token_hex
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
@@ -13,10 +14,11 @@ from tokenward.engine.counting.calibration import MAX_MODELS, WINDOW, Sample
 from tokenward.engine.errors import StoreUnavailable
 from tokenward.engine.limits import Subjects, TokenLimit
 from tokenward.engine.quota import LimitStatus
-from tokenward.engine.types import NewId
+from tokenward.engine.types import QUARTER_HOUR_US, NewId
 from tokenward.engine.usage import UsageEvent, UsageQuery, UsageSum
 from tokenward.storage.base import (
     Added,
+    ClaimAlert,
     CloseBudget,
     Expire,
     Extend,
@@ -40,13 +42,14 @@ from tokenward.storage.books import KnownLimits
 from tokenward.storage.checks import check, check_texts
 from tokenward.storage.group_commit import MAX_BATCH, MAX_WAITING, Batch, GroupCommit, Patience
 from tokenward.storage.operations import attempt, open_books
-from tokenward.storage.rollup import QUARTER_HOUR_US
 from tokenward.storage.transaction import Maintenance, Moved, Transaction
 
 _BULK = 10_000
 """Events in one transaction of a bulk recording."""
 
 _PAGE = 1_000
+
+_CURSOR_KEY, _KEY_BYTES = "cursor", 32
 
 _MOVES = 20
 """How often a batch starts anew because what it touches moved before it was locked."""
@@ -81,16 +84,20 @@ class Database(Protocol):
         """The limits of one subject, or all, by subject."""
         ...
 
-    async def usage(self, query: UsageQuery) -> list[UsageSum]:
-        """Sums over the ledger, by key."""
+    async def usage(self, queries: Sequence[UsageQuery]) -> list[list[UsageSum]]:
+        """Sums over the ledger, by key, all from one snapshot."""
+        ...
+
+    async def secret(self, name: str) -> str | None:
+        """What was kept of the ledger under a name."""
         ...
 
     async def samples(self, models: int, each: int) -> list[Sample]:
         """The latest events of each model that were counted, oldest first."""
         ...
 
-    async def events_page(self, after: tuple[int, str], end_us: int, size: int) -> list[UsageEvent]:
-        """The next events after (timestamp, id), oldest first."""
+    async def events_page(self, after: tuple[int, str], end_us: int, size: int, user: str | None) -> list[UsageEvent]:
+        """The next events after (timestamp, id), oldest first, of one user or of all."""
         ...
 
     async def hourly_page(self, after: HourlyUsage | None, end_us: int, size: int) -> list[HourlyUsage]:
@@ -129,6 +136,7 @@ class LedgerStore:
             self._commit, new_id=new_id, patience=patience, max_waiting=max_waiting, max_batch=max_batch
         )
         self._opened = False
+        self._cursor_key: str | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
@@ -248,6 +256,24 @@ class LedgerStore:
         status: BudgetStatus = await self._submit(ReadBudget(user, session))
         return status
 
+    async def claim_alert(self, subject: str, metric: str, window: str, window_start_us: int, percent: int) -> bool:
+        """``True`` to one caller, once per set of arguments, over all processes."""
+        claimed: bool = await self._submit(ClaimAlert(subject, metric, window, window_start_us, percent))
+        return claimed
+
+    async def cursor_key(self) -> bytes:
+        """The ledger's key to sign cursors with, made by whoever needs it first."""
+        if self._cursor_key is None:
+            self._cursor_key = await self._database.secret(_CURSOR_KEY)
+        if self._cursor_key is None:
+            made = token_hex(_KEY_BYTES)
+            await self._maintain(lambda tx: tx.keep_secret(_CURSOR_KEY, made))
+            # Another process may have been quicker.
+            self._cursor_key = await self._database.secret(_CURSOR_KEY)
+        if self._cursor_key is None:
+            raise StoreUnavailable("The ledger does not keep the key that was made for it. Try again.")
+        return bytes.fromhex(self._cursor_key)
+
     async def set_limit(self, limit: TokenLimit) -> None:
         """Add or replace a limit."""
         await self._maintain(lambda tx: tx.put_limit(limit))
@@ -264,17 +290,23 @@ class LedgerStore:
 
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
         """Sums over the ledger, by key."""
-        check_texts(user=query.user or "")
-        return await self._database.usage(query)
+        return (await self.usage_many([query]))[0]
+
+    async def usage_many(self, queries: Sequence[UsageQuery]) -> list[list[UsageSum]]:
+        """The sums of many queries, all of the same moment."""
+        for one in queries:
+            check_texts(user=one.user or "", model=one.model or "", group=one.group or "", session=one.session or "")
+        return await self._database.usage(queries)
 
     async def samples(self) -> list[Sample]:
         """The latest events of each model whose input had been counted, oldest first."""
         return await self._database.samples(MAX_MODELS, WINDOW)
 
-    async def events(self, start_us: int, end_us: int) -> AsyncIterator[UsageEvent]:
-        """The events of a span of time, oldest first, read page by page."""
+    async def events(self, start_us: int, end_us: int, user: str | None = None) -> AsyncIterator[UsageEvent]:
+        """The events of a span of time, of one user or of all, oldest first, read page by page."""
+        check_texts(user=user or "")
         after = (start_us, "")
-        while page := await self._database.events_page(after, end_us, _PAGE):
+        while page := await self._database.events_page(after, end_us, _PAGE, user):
             for event in page:
                 yield event
             after = (page[-1].timestamp_us, page[-1].event_id)

@@ -47,7 +47,7 @@ class Forgetting:
         return True
 
 
-AnswerKind: TypeAlias = Literal["reserve", "record", "ended", "closed"]
+AnswerKind: TypeAlias = Literal["reserve", "record", "ended", "closed", "alert"]
 AnswerKey: TypeAlias = tuple[AnswerKind, str]
 
 
@@ -204,4 +204,8 @@ class Maintenance(Protocol):
 
     async def add_hourly(self, lines: Sequence[HourlyUsage]) -> int:
         """Add rollup lines whose time has none yet, and remember that it was pruned; returns how many."""
+        ...
+
+    async def keep_secret(self, name: str, value: str) -> None:
+        """Keep a secret of the ledger; one that stands already stays."""
         ...

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import BinaryIO, TypeAlias
 
 from tokenward import archive_lines as form
-from tokenward.archive_lines import END_US, QUARTER_HOUR_US, EndLine, EventLine, HeaderLine, HourlyLine, LimitLine
+from tokenward.archive_lines import END_US, EndLine, EventLine, HeaderLine, HourlyLine, LimitLine
 from tokenward.engine.errors import InvalidInput, StoreError
 from tokenward.engine.limits import TokenLimit
-from tokenward.engine.types import Clock
+from tokenward.engine.types import QUARTER_HOUR_US, Clock
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage.base import HourlyUsage, UsageStore
 

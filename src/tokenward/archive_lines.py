@@ -5,7 +5,7 @@ Each object's ``kind`` says what it is. Costs are decimal strings in USD, times 
 
 import json
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import partial
 from typing import Annotated, Literal, TypeAlias
 
@@ -13,10 +13,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from tokenward.engine.budget import MAX_DEPTH
 from tokenward.engine.errors import InvalidInput, shown
-from tokenward.engine.limits import Metric, TokenLimit, check_name
+from tokenward.engine.limits import Metric, TokenLimit, amount_value, check_name
 from tokenward.engine.money import MAX_NANO, nano, usd
 from tokenward.engine.quota import Priority
-from tokenward.engine.types import MINUTE_US, NANO_PER_USD, JsonObject, JsonValue
+from tokenward.engine.times import local, to_us
+from tokenward.engine.types import MINUTE_US, NANO_PER_USD, QUARTER_HOUR_US, JsonObject, JsonValue
 from tokenward.engine.usage import MAX_TOKENS, Tier, TokenUsage, UsageEvent, UsageSum
 from tokenward.engine.windows import Mode, Window
 from tokenward.storage.base import HourlyUsage
@@ -28,12 +29,9 @@ FORMAT = 1
 END_US = 253_402_300_800_000_000
 """The first moment of the year 10000: after every event."""
 
-QUARTER_HOUR_US = 15 * MINUTE_US
-
 _MAX_SKEW_US = 5 * MINUTE_US
 # As engine.money reads them, but sums may be larger than what one event can cost.
 _USD = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,9}))?", re.ASCII)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Writing ------------------------------------------------------------------------------------------------------------
 
@@ -45,7 +43,7 @@ def _line(document: JsonObject) -> str:
 
 def _time(moment_us: int) -> str:
     """ISO 8601 with microseconds, UTC."""
-    return (_EPOCH + timedelta(microseconds=moment_us)).isoformat(timespec="microseconds")
+    return local(moment_us).isoformat(timespec="microseconds")
 
 
 def header_line(now_us: int, version: str, start_us: int, end_us: int, pruned_us: int) -> str:
@@ -71,7 +69,7 @@ def limit_line(limit: TokenLimit) -> str:
             "subject": limit.subject,
             "metric": limit.metric,
             "window": limit.window,
-            "limit": usd(limit.limit) if limit.metric == "cost" else limit.limit,
+            "limit": amount_value(limit.metric, limit.limit),
             "mode": limit.mode,
             "timezone": limit.timezone,
         }
@@ -81,6 +79,8 @@ def limit_line(limit: TokenLimit) -> str:
 def hourly_line(line: HourlyUsage) -> str:
     """The sums of a quarter hour whose events were pruned."""
     sums = line.sums
+    # Left out where there is nothing to say, so that an older tokenward can read what it knows.
+    newer = {"estimated_requests": sums.estimated_requests, "cache_write_1h_tokens": sums.cache_write_1h_tokens}
     return _line(
         {
             "kind": "hourly",
@@ -97,6 +97,7 @@ def hourly_line(line: HourlyUsage) -> str:
             "reasoning_tokens": sums.reasoning_tokens,
             "cost": usd(sums.cost_nano),
             "unpriced_requests": sums.unpriced_requests,
+            **{name: count for name, count in newer.items() if count},
         }
     )
 
@@ -104,8 +105,8 @@ def hourly_line(line: HourlyUsage) -> str:
 def event_line(event: UsageEvent) -> str:
     """An event."""
     usage = event.usage
-    # Left out where nobody said, so that an older tokenward can read what it knows.
     counted: JsonObject = {"counted_tokens": event.counted_tokens, "counted_as": event.counted_as}
+    estimated: JsonObject = {"estimated": True} if event.estimated else {}
     return _line(
         {
             "kind": "event",
@@ -130,7 +131,9 @@ def event_line(event: UsageEvent) -> str:
             "priority": event.priority,
             "reservation_id": event.reservation_id,
             "overage": event.overage,
+            # Left out where nobody said, so that an older tokenward can read what it knows.
             **(counted if event.counted_as else {}),
+            **estimated,
         }
     )
 
@@ -148,9 +151,9 @@ def _moment_us(written: object) -> int:
         moment = datetime.fromisoformat(written) if isinstance(written, str) else None
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None or moment < _EPOCH:
+    if moment is None or moment.tzinfo is None or to_us(moment) < 0:
         raise ValueError(f"{shown(written)} is not a time since 1970 in ISO 8601 with an offset")
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return to_us(moment)
 
 
 def _nano(written: object) -> int:
@@ -251,6 +254,8 @@ class HourlyLine(_Line):
     reasoning_tokens: _Count
     cost: _CostSum
     unpriced_requests: _Count
+    estimated_requests: _Count = 0
+    cache_write_1h_tokens: _Count = 0
 
     def hourly_usage(self, now_us: int) -> HourlyUsage:
         """The rollup's line. Raises InvalidInput."""
@@ -259,6 +264,10 @@ class HourlyLine(_Line):
         quarter_hour, rest_us = divmod(self.start, QUARTER_HOUR_US)
         if rest_us:
             raise InvalidInput("start", "is not the start of a quarter hour.")
+        if self.estimated_requests > self.requests:
+            raise InvalidInput("estimated_requests", "is more than all requests.")
+        if self.cache_write_1h_tokens > self.cache_write_tokens:
+            raise InvalidInput("cache_write_1h_tokens", "is more than all cache_write_tokens.")
         sums = UsageSum(
             key="",
             requests=self.requests,
@@ -269,6 +278,8 @@ class HourlyLine(_Line):
             reasoning_tokens=self.reasoning_tokens,
             cost_nano=self.cost,
             unpriced_requests=self.unpriced_requests,
+            estimated_requests=self.estimated_requests,
+            cache_write_1h_tokens=self.cache_write_1h_tokens,
         )
         return HourlyUsage(quarter_hour, self.user, self.group, self.model, self.endpoint, sums)
 
@@ -300,6 +311,7 @@ class EventLine(_Line):
     overage: bool = False
     counted_tokens: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = None
     counted_as: Annotated[str, Field(max_length=1_000), AfterValidator(_kept)] = ""
+    estimated: bool = False
 
     def event(self, now_us: int) -> UsageEvent:
         """The event as it was. Raises InvalidInput."""
@@ -332,6 +344,7 @@ class EventLine(_Line):
             overage=self.overage,
             counted_tokens=self.counted_tokens,
             counted_as=self.counted_as,
+            estimated=self.estimated,
         )
 
 

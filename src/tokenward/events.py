@@ -8,9 +8,9 @@ from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.errors import InvalidInput, TokenwardError, nearest, shown
 from tokenward.engine.limits import check_name
 from tokenward.engine.quota import Priority
+from tokenward.engine.tariffs import Prices
 from tokenward.engine.types import DAY_US, MINUTE_US, Clock
 from tokenward.engine.usage import MAX_TOKENS
-from tokenward.prices import Prices
 from tokenward.requests import RecordRequest, UsageReceipt
 from tokenward.storage.base import Record, RecordOutcome
 
@@ -91,12 +91,15 @@ class EventMaker:
             key=optional_name("idempotency_key", request.idempotency_key),
             counted_tokens=sample.counted_tokens if sample and sample.plausible else None,
             counted_as=sample.counted_as if sample and sample.plausible else "",
+            estimated=request.estimated,
         )
-        warnings: tuple[str, ...] = ()
+        warnings = price.warnings
         if price.problem:
             warnings = (f"Recorded without a cost. {price.problem}",)
         if at_us < now_us - LONGEST_WINDOW_US and request.reservation_id is None:
             warnings += ("at is more than 31 days ago: the event counts in reports, under no current limit.",)
+        if request.estimated and request.counted_tokens is not None:
+            warnings += ("nothing was learned from counted_tokens: the usage is an estimate itself.",)
         if sample and sample.large and not sample.plausible:
             warnings += (f"counted_tokens is too far from {sample.input_tokens}: nothing was learned from it.",)
         return record, warnings
@@ -108,7 +111,7 @@ class EventMaker:
             return None
         if type(counted) is not int or not 0 <= counted <= MAX_TOKENS:
             raise InvalidInput("counted_tokens", f"{shown(counted)} is not an integer from 0 to {MAX_TOKENS}.")
-        if self._calibration is None:
+        if self._calibration is None or request.estimated:
             return None
         try:
             counter = self._counter.text_counter(request.model)

@@ -6,8 +6,8 @@ from tokenward.archive import Progress, no_progress
 from tokenward.archive_lines import END_US
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.pricing import CostCalculator
+from tokenward.engine.tariffs import Price, Prices
 from tokenward.engine.usage import UsageEvent
-from tokenward.prices import Price, Prices
 from tokenward.storage.base import Repricing, UsageStore
 
 BATCH = 1_000

@@ -74,6 +74,8 @@ class RecordRequest:
         at_us: When it happened, microseconds UTC, at most 5 minutes ahead; ``None`` is now.
         counted_tokens: What this service had counted the input as, its ``tokens``: what the model's counts are
             calibrated by.
+        estimated: The numbers are an estimate, not the provider's: reports say how many are, and no count is
+            calibrated by them.
     """
 
     model: str
@@ -88,6 +90,7 @@ class RecordRequest:
     idempotency_key: str | None = None
     at_us: int | None = None
     counted_tokens: int | None = None
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Any number of servers may share one database. The SQL is plain (no server functi
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 from zlib import crc32
@@ -224,25 +224,31 @@ class PostgresDatabase:
         query = "SELECT * FROM token_limits WHERE %(subject)s::text IS NULL OR subject = %(subject)s ORDER BY 1, 2, 3"
         return [TokenLimit(*row) for row in await self._rows(query, {"subject": subject})]
 
-    async def usage(self, query: UsageQuery) -> list[UsageSum]:
-        """Sums over the ledger, by key."""
-        found = await self._rows("SELECT value FROM ledger_meta WHERE name = 'pruned_before'", {})
-        parts = reading.parts(query, int(found[0][0]))
-        sums = [await self._rows(one.statement("%(", ")s"), one.values) for one in parts]
-        return reading.merged(rows.sum_of(row) for part in sums for row in part)
+    async def usage(self, queries: Sequence[UsageQuery]) -> list[list[UsageSum]]:
+        """Sums over the ledger, by key, all from one snapshot."""
+        async with self._connection(REPORT_SECONDS) as connection:
+            await connection.execute(sql.SNAPSHOT)
+            ((pruned_us,),) = await (await connection.execute(reading.PRUNED_BEFORE.encode())).fetchall()
+            return [await _sums(connection, reading.parts(one, int(pruned_us))) for one in queries]
+
+    async def secret(self, name: str) -> str | None:
+        """What was kept of the ledger under a name."""
+        found = await self._rows("SELECT value FROM ledger_secret WHERE name = %(name)s", {"name": name})
+        return str(found[0][0]) if found else None
 
     async def samples(self, models: int, each: int) -> list[Sample]:
         """The latest events of each model that were counted, oldest first."""
         return [Sample(*row) for row in await self._rows(sql.SAMPLES, {"models": models, "each": each})]
 
-    async def events_page(self, after: tuple[int, str], end_us: int, size: int) -> list[UsageEvent]:
-        """The next events after (timestamp, id), oldest first."""
+    async def events_page(self, after: tuple[int, str], end_us: int, size: int, user: str | None) -> list[UsageEvent]:
+        """The next events after (timestamp, id), oldest first, of one user or of all."""
         query = f"""
             SELECT {rows.EVENT_COLUMNS} FROM token_usage
             WHERE (timestamp, event_id) > (%(moment)s, %(name)s) AND timestamp < %(end)s
+                {"" if user is None else "AND user_id = %(user)s"}
             ORDER BY timestamp, event_id LIMIT %(size)s
         """
-        values = {"moment": after[0], "name": after[1], "end": end_us, "size": size}
+        values = {"moment": after[0], "name": after[1], "end": end_us, "size": size, "user": user}
         return [rows.event_of(row) for row in await self._rows(query, values)]
 
     async def hourly_page(self, after: HourlyUsage | None, end_us: int, size: int) -> list[HourlyUsage]:
@@ -261,3 +267,11 @@ class PostgresDatabase:
         ((version, size, partitioned),) = await self._rows(schema.DESCRIBE, {})
         versions = (self._found_version, version, latest_version("postgres"))
         return reading.described("postgres", versions, counts, size, partitioned=bool(partitioned))
+
+
+async def _sums(connection: Connection, parts: Sequence[reading.Part]) -> list[UsageSum]:
+    found: list[UsageSum] = []
+    for one in parts:
+        cursor = await connection.execute(one.statement("%(", ")s").encode(), one.values)
+        found += map(rows.sum_of, await cursor.fetchall())
+    return reading.merged(found)

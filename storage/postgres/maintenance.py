@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import LiteralString
 
 from tokenward.engine.limits import TokenLimit
+from tokenward.engine.types import QUARTER_HOUR_US
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage import rollup, rows
 from tokenward.storage.base import Added, HourlyUsage, Repricing
 from tokenward.storage.postgres import sql
 from tokenward.storage.postgres.transaction import Connection, columns_of, event_parts, rollup_parts, run
-from tokenward.storage.rollup import QUARTER_HOUR_US
 from tokenward.storage.transaction import sorted_out, subjects_of
 
 
@@ -86,3 +86,7 @@ class PostgresMaintenance:
         await run(self._connection, rollup_parts(added, self._shard))
         await self._execute(sql.REMEMBER_PRUNED, (max(quarters, default=-1) + 1) * QUARTER_HOUR_US)
         return len(added.users)
+
+    async def keep_secret(self, name: str, value: str) -> None:
+        """Keep a secret of the ledger; one that stands already stays."""
+        await self._execute(sql.KEEP_VALUE, name, value)

@@ -2,10 +2,12 @@
 
 from typing import LiteralString
 
-from tokenward.storage.rows import BUDGET_COLUMNS, EVENT_COLUMNS, HOURLY_COLUMNS, RESERVATION_COLUMNS
-
-_HOURLY_ALL_COLUMNS: LiteralString = HOURLY_COLUMNS.replace("user_id, ", "").replace(
-    "api_endpoint", "api_endpoint, shard"
+from tokenward.storage.rows import (
+    BUDGET_COLUMNS,
+    EVENT_COLUMNS,
+    HOURLY_ALL_COLUMNS,
+    HOURLY_COLUMNS,
+    RESERVATION_COLUMNS,
 )
 
 
@@ -24,7 +26,7 @@ def _replaced(columns: LiteralString) -> LiteralString:
 
 
 _EVENT_TYPES: LiteralString = (
-    "text" + " bigint" * 2 + " text" * 4 + " bigint" * 8 + " text" * 4 + " smallint text text bigint text"
+    "text" + " bigint" * 2 + " text" * 4 + " bigint" * 8 + " text" * 4 + " smallint text text bigint text smallint"
 )
 _RESERVATION_TYPES: LiteralString = "text" + " text" * 4 + " bigint" * 5 + " text text"
 _BUDGET_TYPES: LiteralString = "text" + " text" * 5 + " bigint" * 9
@@ -93,15 +95,16 @@ ADD_EVENTS: LiteralString = "INSERT INTO token_usage (" + EVENT_COLUMNS + ") SEL
 COPY_EVENTS: LiteralString = "COPY token_usage (" + EVENT_COLUMNS + ") FROM STDIN"
 ADD_ANCESTORS: LiteralString = "INSERT INTO usage_ancestor SELECT * FROM " + _arrays("text bigint text")
 ADD_HOURLY: LiteralString = (
-    "INSERT INTO usage_hourly (" + HOURLY_COLUMNS + ") SELECT * FROM " + _arrays("bigint" + " text" * 4 + " bigint" * 9)
+    "INSERT INTO usage_hourly (" + HOURLY_COLUMNS + ") SELECT * FROM "
+    + _arrays("bigint" + " text" * 4 + " bigint" * 11)
     + " ON CONFLICT (quarter_hour, user_id, group_id, model, api_endpoint) DO UPDATE SET "
     + _added(HOURLY_COLUMNS, "usage_hourly", "")
 )  # fmt: skip
 ADD_HOURLY_ALL: LiteralString = (
-    "INSERT INTO usage_hourly_all (" + _HOURLY_ALL_COLUMNS + ") SELECT * FROM "
-    + _arrays("bigint" + " text" * 3 + " bigint" * 10)
+    "INSERT INTO usage_hourly_all (" + HOURLY_ALL_COLUMNS + ") SELECT * FROM "
+    + _arrays("bigint" + " text" * 3 + " bigint" * 12)
     + " ON CONFLICT (quarter_hour, group_id, model, api_endpoint, shard) DO UPDATE SET "
-    + _added(_HOURLY_ALL_COLUMNS, "usage_hourly_all", "")
+    + _added(HOURLY_ALL_COLUMNS, "usage_hourly_all", "")
 )  # fmt: skip
 FORGET_ANSWERS: LiteralString = (
     "DELETE FROM event_key WHERE (kind, key) IN "
@@ -180,3 +183,5 @@ PRUNE: LiteralString = (
     "AND usage_ancestor.event_id = old.event_id AND usage_ancestor.admitted = old.admitted) SELECT count(*) FROM old"
 )
 HOURLY_OF: LiteralString = "SELECT " + HOURLY_COLUMNS + " FROM usage_hourly WHERE quarter_hour = ANY(%s::bigint[])"
+KEEP_VALUE: LiteralString = "INSERT INTO ledger_secret (name, value) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+SNAPSHOT: LiteralString = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"

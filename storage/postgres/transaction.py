@@ -20,6 +20,7 @@ from tokenward.storage import rollup, rows
 from tokenward.storage.base import Reservation
 from tokenward.storage.postgres import sql
 from tokenward.storage.rollup import Rollup
+from tokenward.storage.states import dump, dump_state, parse_state
 from tokenward.storage.transaction import (
     FORGET_AT_ONCE,
     KEEP_ANSWERS_US,
@@ -161,7 +162,7 @@ class PostgresTransaction:
             now_us = int(timed_holds[0][0]) if self._clock is None else self._clock()
             return Loaded(
                 now_us,
-                {subject: rows.parse_state(state) for subject, state, written in found_states if written <= now_us},
+                {subject: parse_state(state) for subject, state, written in found_states if written <= now_us},
                 await _answers_of(answers),
                 {row[0]: rows.reservation_of(row) for _, *row in timed_holds if row[0] is not None},
                 {row[0]: rows.event_of(row) for row in await _rows_of(events)},
@@ -198,10 +199,10 @@ class PostgresTransaction:
 
     async def write(self, changes: Changes, now_us: int, batch_id: str) -> None:
         """Write a batch's changes, and its mark: all in one statement, whose parts touch different rows."""
-        answers = [(*key, rows.dump(answer), now_us) for key, answer in changes.answers.items()]
+        answers = [(*key, dump(answer), now_us) for key, answer in changes.answers.items()]
         parts = [Part(sql.MARK, (batch_id, now_us))] if batch_id else []
         if changes.states:
-            states = [(subject, rows.dump_state(state)) for subject, state in changes.states.items()]
+            states = [(subject, dump_state(state)) for subject, state in changes.states.items()]
             parts.append(Part(sql.PUT_STATES, (now_us, *columns_of(states, 2))))
         if changes.dropped:
             parts.append(Part(sql.DROP_RESERVATIONS, (list(changes.dropped),)))

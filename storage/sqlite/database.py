@@ -6,7 +6,7 @@ file wait their turn. Reports read on connections of their own and wait for nobo
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -191,26 +191,26 @@ class SqliteDatabase:
         query = "SELECT * FROM token_limits WHERE :subject IS NULL OR subject = :subject ORDER BY 1, 2, 3"
         return [TokenLimit(*row) for row in await self._rows(query, {"subject": subject})]
 
-    async def usage(self, query: UsageQuery) -> list[UsageSum]:
-        """Sums over the ledger, by key."""
-        ((pruned_before_us,),) = await self._rows("SELECT value FROM ledger_meta WHERE name = 'pruned_before'", {})
-        found = [
-            await self._rows(part.statement(":"), part.values) for part in reading.parts(query, int(pruned_before_us))
-        ]
-        return reading.merged(rows.sum_of(row) for part in found for row in part)
+    async def usage(self, queries: Sequence[UsageQuery]) -> list[list[UsageSum]]:
+        """Sums over the ledger, by key, all from one snapshot."""
+        with _as_unavailable():
+            async with self._reader() as connection, _snapshot(connection):
+                ((pruned_us,),) = await connection.execute_fetchall(reading.PRUNED_BEFORE)
+                return [await _sums(connection, reading.parts(one, int(pruned_us))) for one in queries]
+
+    async def secret(self, name: str) -> str | None:
+        """What was kept of the ledger under a name."""
+        found = await self._rows("SELECT value FROM ledger_secret WHERE name = :name", {"name": name})
+        return str(found[0][0]) if found else None
 
     async def samples(self, models: int, each: int) -> list[Sample]:
         """The latest events of each model that were counted, oldest first."""
         return [Sample(*row) for row in await self._rows(sql.SAMPLES, {"models": models, "each": each})]
 
-    async def events_page(self, after: tuple[int, str], end_us: int, size: int) -> list[UsageEvent]:
-        """The next events after (timestamp, id), oldest first."""
-        query = f"""
-            SELECT {rows.EVENT_COLUMNS} FROM token_usage
-            WHERE (timestamp, event_id) > (:moment, :name) AND timestamp < :end
-            ORDER BY timestamp, event_id LIMIT :size
-        """
-        values = {"moment": after[0], "name": after[1], "end": end_us, "size": size}
+    async def events_page(self, after: tuple[int, str], end_us: int, size: int, user: str | None) -> list[UsageEvent]:
+        """The next events after (timestamp, id), oldest first, of one user or of all."""
+        values = {"moment": after[0], "name": after[1], "end": end_us, "size": size, "user": user}
+        query = sql.ALL_EVENTS if user is None else sql.EVENTS_OF_USER
         return [rows.event_of(row) for row in await self._rows(query, values)]
 
     async def hourly_page(self, after: HourlyUsage | None, end_us: int, size: int) -> list[HourlyUsage]:
@@ -247,6 +247,24 @@ def _as_unavailable() -> Generator[None]:
     except OSError as error:
         message = "The ledger's folder cannot be created or used; choose another store."
         raise StoreUnavailable(message, lasting=True) from error
+
+
+@asynccontextmanager
+async def _snapshot(connection: aiosqlite.Connection) -> AsyncGenerator[None]:
+    """A transaction that reads: all of it sees the ledger as it is at its first statement."""
+    try:
+        await connection.execute("BEGIN")
+        yield
+    finally:
+        with anyio.CancelScope(shield=True):
+            await connection.rollback()
+
+
+async def _sums(connection: aiosqlite.Connection, parts: Sequence[reading.Part]) -> list[UsageSum]:
+    found: list[UsageSum] = []
+    for one in parts:
+        found += map(rows.sum_of, await connection.execute_fetchall(one.statement(":"), one.values))
+    return reading.merged(found)
 
 
 async def _journal_in_wal(connection: aiosqlite.Connection) -> None:

@@ -1,7 +1,7 @@
 """The longer statements of the SQLite store. Lists come as one JSON value."""
 
 from tokenward.storage.rollup import SUMS
-from tokenward.storage.rows import RESERVATION_COLUMNS
+from tokenward.storage.rows import EVENT_COLUMNS, HOURLY_ALL_COLUMNS, HOURLY_COLUMNS, RESERVATION_COLUMNS
 from tokenward.storage.transaction import MOST_EXPIRED
 
 PAIRS = "(SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?))"
@@ -26,8 +26,17 @@ def peek(*, named: bool, keyed: bool) -> str:
 
 _ADDED = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
 _MARKS = ", ".join("?" * (5 + len(SUMS)))
-ADD_HOURLY = f"INSERT INTO usage_hourly VALUES ({_MARKS}) ON CONFLICT DO UPDATE SET {_ADDED}"
-ADD_HOURLY_ALL = f"INSERT INTO usage_hourly_all VALUES ({_MARKS}) ON CONFLICT DO UPDATE SET {_ADDED}"
+_ADD = f"VALUES ({_MARKS}) ON CONFLICT DO UPDATE SET {_ADDED}"
+ADD_HOURLY = f"INSERT INTO usage_hourly ({HOURLY_COLUMNS}) {_ADD}"
+ADD_HOURLY_ALL = f"INSERT INTO usage_hourly_all ({HOURLY_ALL_COLUMNS}) {_ADD}"
+
+_PAGE = f"""
+    SELECT {EVENT_COLUMNS} FROM token_usage
+    WHERE (timestamp, event_id) > (:moment, :name) AND timestamp < :end {{}} ORDER BY timestamp, event_id LIMIT :size
+"""
+ALL_EVENTS = _PAGE.format("")
+EVENTS_OF_USER = _PAGE.format("AND +user_id = :user")
+"""The plus keeps SQLite from sorting all events of the user for each page."""
 
 SAMPLES = """
     WITH RECURSIVE counter (name) AS (

@@ -12,12 +12,13 @@ import aiosqlite
 
 from tokenward.engine.budget import Budget
 from tokenward.engine.limits import Amounts, TokenLimit
-from tokenward.engine.types import NANO_PER_USD, Clock, JsonObject
+from tokenward.engine.types import NANO_PER_USD, QUARTER_HOUR_US, Clock, JsonObject
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage import rollup, rows
 from tokenward.storage.base import Added, HourlyUsage, Repricing, Reservation
 from tokenward.storage.rollup import Rollup
 from tokenward.storage.sqlite import sql
+from tokenward.storage.states import dump, dump_state, parse_state
 from tokenward.storage.transaction import (
     FORGET_AT_ONCE,
     KEEP_ANSWERS_US,
@@ -149,7 +150,7 @@ class SqliteTransaction(_Statements):
         loaded = Loaded(
             self.now_us,
             {
-                subject: rows.parse_state(found[0])
+                subject: parse_state(found[0])
                 for subject, found in states.items()
                 if found is not None and found[1] <= self.now_us
             },
@@ -189,8 +190,8 @@ class SqliteTransaction(_Statements):
 
     async def write(self, changes: Changes, now_us: int, batch_id: str) -> None:
         """Write a batch's changes."""
-        states = [(subject, rows.dump_state(state), now_us) for subject, state in changes.states.items()]
-        answers = [(*key, rows.dump(answer), now_us) for key, answer in changes.answers.items()]
+        states = [(subject, dump_state(state), now_us) for subject, state in changes.states.items()]
+        answers = [(*key, dump(answer), now_us) for key, answer in changes.answers.items()]
         holds = map(rows.reservation_values, changes.reservations.values())
         budgets = map(rows.budget_values, changes.budgets.values())
         # Handed over together: the connection's thread does them one after the other without waiting for us between.
@@ -294,5 +295,9 @@ class SqliteMaintenance(_Statements):
         standing = {tuple(row[:5]) for row in await self._rows(query, json.dumps(quarters))}
         added = rows.new_lines(lines, standing)
         await self.add_rollup(added)
-        await self._remember_pruned((max(quarters, default=-1) + 1) * rollup.QUARTER_HOUR_US)
+        await self._remember_pruned((max(quarters, default=-1) + 1) * QUARTER_HOUR_US)
         return len(added.users)
+
+    async def keep_secret(self, name: str, value: str) -> None:
+        """Keep a secret of the ledger; one that stands already stays."""
+        await self._rows("INSERT INTO ledger_secret (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING", name, value)

@@ -21,6 +21,7 @@ from tokenward.storage.group_commit import Patience
 from tokenward.storage.sqlite import SqliteStore
 
 FREED = 2 * 1024 * 1024
+ALICE = Subjects("alice")
 
 
 def record(number: int) -> Record:
@@ -36,25 +37,33 @@ async def fill(store: SqliteStore, acknowledged: list[str]) -> str:
             return str(error)
 
 
+async def hold(store: SqliteStore) -> tuple[int, str]:
+    """Hold until there is no room for that either, which takes less than an event; how many, and what is said then."""
+    held = 0
+    while True:
+        try:
+            await store.reserve(Reserve(subjects=ALICE, amounts=Amounts(1), ttl_us=HOUR_US))
+        except StoreUnavailable as error:
+            return held, str(error)
+        held += 1
+
+
 async def main(folder: Path) -> dict[str, object]:
     path, ballast = folder / "ledger.db", folder / "ballast"
     ballast.write_bytes(b"x" * FREED)
     acknowledged: list[str] = []
     said: list[str] = []
-    subjects = Subjects("alice")
     async with SqliteStore(path, patience=Patience(0, 0)) as store:
         await store.set_limit(TokenLimit("user:alice", "tokens", "day", 1_000_000))
         said += [await fill(store, acknowledged) for _ in range(3)]
         full = len(acknowledged)
-        try:
-            await store.reserve(Reserve(subjects=subjects, amounts=Amounts(1), ttl_us=HOUR_US))
-        except StoreUnavailable as error:
-            said.append(str(error))
+        held, refusal = await hold(store)
+        said.append(refusal)
         readable = len(await events_of(store))
         ballast.unlink()
         for _ in range(20):
             acknowledged.append((await store.record(record(len(acknowledged)))).event_id)
-        (row,) = await store.status(subjects)
+        (row,) = await store.status(ALICE)
     async with SqliteStore(path) as store:
         found = [event.event_id for event in await events_of(store)]
         again = await store.record(record(0))
@@ -68,6 +77,7 @@ async def main(folder: Path) -> dict[str, object]:
         "events": len(found),
         "acknowledged": len(acknowledged),
         "used": row.used,
+        "held": held,
         "reserved": row.reserved,
         "first_again": again.duplicate,
         "integrity": integrity,

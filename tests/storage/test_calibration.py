@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.conftest import CountingIds, FakeClock, events_of
+from tests.storage.older import sqlite_of_version, without_estimates
 from tests.storage.requests import hold
 from tokenward.engine.counting.calibration import WINDOW, Sample
 from tokenward.engine.errors import InvalidInput
@@ -17,7 +18,7 @@ from tokenward.engine.types import DAY_US, HOUR_US
 from tokenward.engine.usage import MAX_TOKENS, TokenUsage, UsageEvent
 from tokenward.storage.base import Record, UsageStore
 from tokenward.storage.factory import open_store
-from tokenward.storage.migrate import latest_version, migrations
+from tokenward.storage.migrate import latest_version
 from tokenward.storage.postgres import PostgresStore, partition
 from tokenward.storage.sqlite import SqliteStore, sql
 
@@ -132,12 +133,7 @@ def _samples() -> str:
 
 async def test_a_ledger_of_the_version_before(tmp_path: Path, clock: FakeClock, new_id: CountingIds) -> None:
     path = tmp_path / "ledger.db"
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        connection.execute("CREATE TABLE schema_version (version INTEGER PRIMARY KEY, applied INTEGER NOT NULL) STRICT")
-        for version in (1, 2):
-            connection.executescript(dict(migrations("sqlite"))[version])
-            connection.execute("INSERT INTO schema_version VALUES (?, 0)", [version])
-        connection.execute(_OLD_EVENT, {"at": clock() - HOUR_US})
+    sqlite_of_version(path, 2, _OLD_EVENT.replace(":at", str(clock() - HOUR_US)))
     await _upgraded(f"sqlite:///{path}", clock, new_id)
 
 
@@ -152,6 +148,7 @@ async def test_a_postgres_ledger_of_the_version_before(
     with psycopg.connect(postgres_url) as connection:
         # As version 1 left it.
         connection.execute("ALTER TABLE token_usage DROP COLUMN counted_tokens, DROP COLUMN counted_as")
+        without_estimates(connection)
         connection.execute("DELETE FROM schema_version WHERE version > 1")
         values = _OLD_EVENT.replace(":at", str(clock() - HOUR_US))
         connection.execute(values.encode())

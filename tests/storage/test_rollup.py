@@ -30,6 +30,7 @@ def some_records(now_us: int) -> list[Record]:
             group=("", "team")[index % 5 % 2],
             session=("", "s1", "s2")[index % 7 % 3],
             endpoint=("", "/chat")[index % 3 % 2],
+            estimated=index % 6 == 1,
             at_us=now_us - index * 7 * MINUTE_US - index,
         )
         for index in range(20)
@@ -52,6 +53,8 @@ def summed(events: Sequence[UsageEvent], query: UsageQuery) -> list[UsageSum]:
                 spent.reasoning_tokens,
                 one.cost_nano or 0,
                 int(one.cost_nano is None),
+                int(one.estimated),
+                spent.cache_write_1h_tokens,
             )
             found[line.key] = found[line.key].plus(line) if line.key in found else line
     return [found[key] for key in sorted(found)]
@@ -183,7 +186,7 @@ async def test_the_rollups_lines_are_added_once(store: UsageStore, clock: FakeCl
 
 async def test_lines_of_another_ledger_are_reported(store: UsageStore, clock: FakeClock) -> None:
     quarter = clock() // QUARTER_US - 500
-    sums = UsageSum("", 3, 100, 50, 20, 10, 5, 2**62, 1)
+    sums = UsageSum("", 3, 100, 50, 20, 10, 5, 2**62, 1, 2, 4)
     lines = [HourlyUsage(quarter + index, "alice", "team", "gpt-4o", "/chat", sums) for index in range(3)]
     assert await store.add_hourly(lines) == 3
     assert await store.add_hourly(lines) == 0
