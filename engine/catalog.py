@@ -39,6 +39,8 @@ _RELEASE = re.compile(
 _CLAUDE_RELEASE = re.compile(r"(?:-20\d{6}|-latest|(?<=\d)-v\d+|-fast|-thinking|-beta)+$")
 _CLAUDE_VERSION = re.compile(r"(?<=\d)[._p](?=\d)")
 _LLAMA_VERSION = re.compile(r"^(?:meta-)?llama-?v?(\d)(?:[.p-](\d)(?!\d*b))?(?=-|$)")
+_SERVED = re.compile(r"^(?!(?:.*/)?ft:).*:(batch|flex|priority)$")
+_CLAUDE_FAST = re.compile(r"(?:^|/)fast/(?:.*/)?claude[^/]*$|claude[^/]*-fast(?=$|[-:@\[])")
 _NEAREST_CUTOFF = 0.7
 
 
@@ -55,7 +57,11 @@ class ModelInfo:
         context_window: Tokens of input and output together, or ``None`` when not known.
         max_output_tokens: Tokens of output, or ``None`` when not known.
         known: Whether the catalog has this model.
+        target: The name as asked for, an own alias replaced by what it stands for.
         warnings: What was assumed. Without a warning nothing was.
+        max_input_tokens: Tokens of input, where a provider allows fewer than the context window; else ``None``.
+        served: How the name says that the model is served, since that has a price of its own: ``batch``, ``flex`` or
+            ``priority`` (``gpt-4o:batch``), or ``fast``, Anthropic's fast mode (``claude-opus-4-8-fast``); else empty.
     """
 
     requested: str
@@ -66,7 +72,10 @@ class ModelInfo:
     context_window: int | None
     max_output_tokens: int | None
     known: bool
+    target: str
     warnings: tuple[str, ...] = ()
+    max_input_tokens: int | None = None
+    served: str = ""
 
 
 class Catalog:
@@ -95,22 +104,20 @@ class Catalog:
 
     def _resolve(self, model: str) -> ModelInfo:
         name = _checked(model)
+        # Own aliases hold with and without the way in front (``azure/…``).
+        alias_of = self._own.get(name) or self._own.get(name.rsplit("/", 1)[-1])
+        target = alias_of or model
         if name in ENCODING_NAMES:
-            return ModelInfo(model, name, "openai", "openai", name, None, None, known=True)
+            return ModelInfo(model, name, "openai", "openai", name, None, None, known=True, target=target)
         if _ENCODING_SHAPE.fullmatch(name) and name not in self._own:
             raise UnknownEncoding(model, ENCODING_NAMES)
         facts = self._loaded()
-        return facts.describe(model, facts.normalise(self._aliased(name)))
+        return facts.describe(model, target, facts.normalise(_checked(target)))
 
     def models(self) -> list[ModelInfo]:
         """The known models, sorted by name. Encodings and own aliases are not among them."""
         facts = self._loaded()
-        return [facts.describe(name, name) for name in sorted(facts.models)]
-
-    def _aliased(self, name: str) -> str:
-        """The model behind an own alias, given with or without the way in front (``azure/…``)."""
-        target = self._own.get(name) or self._own.get(name.rsplit("/", 1)[-1])
-        return _checked(target) if target else name
+        return [facts.describe(name, name, name) for name in sorted(facts.models)]
 
     def _loaded(self) -> "_Facts":
         if self._facts is None:
@@ -134,7 +141,7 @@ class _Facts:
         stripped = name.removesuffix("-latest")
         return stripped if stripped in self.models else name
 
-    def describe(self, requested: str, name: str) -> ModelInfo:
+    def describe(self, requested: str, target: str, name: str) -> ModelInfo:
         """What is known of a bare name."""
         known = self._known(name)
         like = name if self._prefix(name) else self._nearest(name)
@@ -150,7 +157,10 @@ class _Facts:
             context_window=_limit(limits, "context_window"),
             max_output_tokens=_limit(limits, "max_output_tokens"),
             known=known is not None,
+            target=target,
             warnings=_warnings(name, like, family, known=known is not None),
+            max_input_tokens=_limit(limits, "max_input_tokens"),
+            served=served_as(target),
         )
 
     def _renamed(self, name: str) -> str:
@@ -173,6 +183,15 @@ class _Facts:
     def _prefix(self, name: str) -> str | None:
         name = name.removeprefix(_FINE_TUNED)
         return next((prefix for prefix in self._prefixes if name.startswith(prefix)), None)
+
+
+def served_as(name: str) -> str:
+    """How a model's name, in any spelling, says that it is served: see :attr:`ModelInfo.served`."""
+    lower = name.strip().lower()
+    if _CLAUDE_FAST.search(lower):
+        return "fast"
+    found = _SERVED.match(lower)
+    return found[1] if found else ""
 
 
 _UNKNOWN_FAMILY: JsonObject = {"family": "unknown", "provider": "", "encoding": "o200k_base"}

@@ -24,6 +24,8 @@ _ANTHROPIC_FIELDS = ("cache_creation_input_tokens", "cache_read_input_tokens", "
 _GEMINI_FIELDS = ("promptTokenCount", "candidatesTokenCount", "totalTokenCount")
 
 
+_MODEL_KEYS = ("model", "modelVersion", "model_version")
+
 _TIER_KEYS = ("service_tier", "serviceTier", "trafficType")
 """Where a response, or the usage in it, says how it was served: OpenAI's, Groq's and Anthropic's ``service_tier``,
 Gemini's and Bedrock's ``serviceTier``, Vertex AI's ``trafficType``."""
@@ -89,12 +91,22 @@ def extract_usage(response: JsonObject, model: str | None, catalog: Catalog) -> 
         InvalidInput: No known usage object, or numbers in it that cannot be.
     """
     holder, usage = _usage_object(response)
-    stated = holder.get("model", holder.get("modelVersion"))
-    name = model or (stated if isinstance(stated, str) and stated else None)
-    shape = _shape(usage, name, catalog)
-    extracted = _extracted(usage, shape)
+    name = model or _stated_model(holder)
+    usage, unexplained = _with_thoughts(usage, name, catalog)
+    extracted = _extracted(usage, _shape(usage, name, catalog))
     tier, warnings = _tier(_served(holder, usage))
-    return ExtractedUsage(name, _normalised(lambda key: _count(extracted, key)), tier, warnings)
+    fast, in_fast_mode = _fast_mode(usage, name, catalog)
+    return ExtractedUsage(
+        model=name,
+        usage=_normalised(lambda key: _count(extracted, key)),
+        tier=fast or tier,
+        warnings=(*warnings, *in_fast_mode, *unexplained),
+    )
+
+
+def _stated_model(holder: JsonObject) -> str | None:
+    stated = (holder.get(key) for key in _MODEL_KEYS)
+    return next((name for name in stated if isinstance(name, str) and name), None)
 
 
 def _served(holder: JsonObject, usage: JsonObject) -> Iterator[str]:
@@ -105,10 +117,24 @@ def _served(holder: JsonObject, usage: JsonObject) -> Iterator[str]:
             word = said.get("type") if isinstance(said, dict) else said
             if word is not None:
                 yield str(word).lower()
-    # Anthropic's fast mode: no tier, and dearer than any.
-    speed = usage.get("speed")
-    if speed not in (None, "standard"):
-        yield f"speed {speed}"
+
+
+def _fast_mode(usage: JsonObject, model: str | None, catalog: Catalog) -> tuple[Tier | None, tuple[str, ...]]:
+    """The tier and the warning of Anthropic's fast mode, which is dearer than the standard tier and no tier itself.
+
+    It is taken for ``priority``, which has no list price for Anthropic's models, unless the name says the mode.
+    """
+    if usage.get("speed") in (None, "standard"):
+        return None, ()
+    info = catalog.resolve(model) if model else None
+    if info is not None and info.served == "fast":
+        return None, ()
+    name = shown("MODEL-fast" if info is None else f"{info.name}-fast")
+    warning = (
+        "The response was served in fast mode, which is recorded as priority; under the name "
+        f"{name} it has the price of that mode, if one is listed."
+    )
+    return "priority", (warning,)
 
 
 def _tier(words: Iterable[str]) -> tuple[Tier, tuple[str, ...]]:
@@ -182,12 +208,26 @@ def _chat_shape(usage: JsonObject, model: str | None, catalog: Catalog) -> _Shap
     return _Shape("x-ai", "chat") if beside else _Shape("openai", "chat")
 
 
+def _with_thoughts(usage: JsonObject, model: str | None, catalog: Catalog) -> tuple[JsonObject, tuple[str, ...]]:
+    """Chat Completions whose total is more than its parts. Gemini's thoughts are the rest; another's rest is said."""
+    counts = [usage.get(key) for key in ("prompt_tokens", "completion_tokens", "total_tokens")]
+    prompt, completion, total = (count if isinstance(count, int) else None for count in counts)
+    if prompt is None or completion is None or total is None or total <= prompt + completion:
+        return usage, ()
+    rest = total - prompt - completion
+    if _details(usage, "completion").get("reasoning_tokens") == rest:
+        return usage, ()
+    if model is not None and catalog.resolve(model).provider == "google":
+        return {**usage, "completion_tokens_details": {"reasoning_tokens": rest}}, ()
+    return usage, (f"The response's total is {rest} tokens more than its prompt and completion; they are not counted.",)
+
+
 def _with_cache_hits(usage: JsonObject) -> JsonObject:
     """DeepSeek's own name for what was read from its cache, as Chat Completions write it."""
-    hits = usage.get("prompt_cache_hit_tokens")
-    if hits is None or "prompt_tokens_details" in usage:
+    hits, details = usage.get("prompt_cache_hit_tokens"), _details(usage, "prompt")
+    if hits is None or details.get("cached_tokens") is not None:
         return usage
-    return {**usage, "prompt_tokens_details": {"cached_tokens": hits}}
+    return {**usage, "prompt_tokens_details": {**details, "cached_tokens": hits}}
 
 
 def _details(usage: JsonObject, side: str) -> JsonObject:

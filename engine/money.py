@@ -13,6 +13,12 @@ from tokenward.engine.types import NANO_PER_USD
 MAX_NANO = 2**63 - 1
 """Largest amount that the ledger's 64-bit columns hold, about 9.2 billion USD."""
 
+NANO_PER_TOKEN = NANO_PER_USD // 1_000_000
+"""Nano-dollars per token, of a price of one dollar per million tokens."""
+
+NANO_PER_REQUEST = NANO_PER_USD // 1_000
+"""Nano-dollars per request, of a price of one dollar per thousand requests."""
+
 _AMOUNT = re.compile(r"([0-9]{1,10})(?:\.([0-9]{1,9}))?", re.ASCII)
 
 

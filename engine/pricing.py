@@ -7,7 +7,7 @@ Not covered, because a :class:`~tokenward.engine.usage.TokenUsage` does not tell
 (priced as text), and tools that providers bill by the call (web search).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,20 +15,40 @@ from fractions import Fraction
 from math import ceil
 from typing import get_args
 
-from tokenward.engine.catalog import Catalog
+from tokenward.engine.catalog import Catalog, ModelInfo
 from tokenward.engine.errors import InvalidInput, UnknownPrice, nearest, shown
-from tokenward.engine.money import decimal_text, nano, usd
-from tokenward.engine.price_book import PriceBook, Rates, price_source
+from tokenward.engine.money import NANO_PER_REQUEST, NANO_PER_TOKEN, decimal_text, nano, usd
+from tokenward.engine.prices.book import PriceBook
+from tokenward.engine.prices.data import PriceData, age_days
+from tokenward.engine.prices.listed import Rates
+from tokenward.engine.prices.own import PRICE_NAMES, OwnPrices
+from tokenward.engine.prices.second_opinion import Disagreement, disagreement
 from tokenward.engine.types import Clock, system_clock
 from tokenward.engine.usage import Tier, TokenUsage
 
-__all__ = ["Cost", "CostCalculator", "Tier", "nano", "usd"]
+__all__ = ["Cost", "CostCalculator", "PriceState", "Tier", "nano", "usd"]
+
+STALE_DAYS = 90
+"""List prices older than this come with a warning. Providers change some price nearly every week."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NANO_PER_TOKEN = 1_000
-"""Nano-dollars per token, of a price of one dollar per million tokens."""
-_NANO_PER_REQUEST = 1_000_000
-"""Nano-dollars per request, of a price of one dollar per thousand requests."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceState:
+    """Where prices are from and how old they are.
+
+    Attributes:
+        source: The price data and its version.
+        date: The day of its state (ISO 8601), or ``"unknown"``.
+        age_days: Days since then; ``None`` when the day is not known.
+        warnings: That they are old, or not those that were asked for. Without a warning nothing is wrong.
+    """
+
+    source: str
+    date: str
+    age_days: int | None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +64,16 @@ class Cost:
         cache_nano: Nano-dollars for cache reads and cache writes.
         total_nano: Their sum: the exact cost, rounded up once.
         tier: How the request was served.
-        price_source: The price data and its version.
-        price_date: The day of the price data's state (ISO 8601), or ``"unknown"``.
+        price_source: The price data and its version, or ``own prices``.
+        price_date: The day of the prices' state (ISO 8601), or ``"unknown"``.
         prices: The prices applied, in USD per million tokens as decimal strings, by ``input``, ``output``,
             ``cached_input``, ``cache_write``, ``cache_write_1h`` and ``reasoning`` where known, and
             ``per_thousand_requests`` where a provider charges for requests.
+        price_age_days: Days from ``price_date`` to now; ``None`` when the day is not known.
+        warnings: What is doubtful about the prices. Without a warning nothing is.
+        assumed: The part of them that says that these may be another seller's prices.
+        disagrees_with: Where a second price list states other prices, by more than 1 %; ``None`` where it does not,
+            says nothing of the model, or the prices are the owner's own.
     """
 
     model: str
@@ -62,6 +87,10 @@ class Cost:
     price_source: str
     price_date: str
     prices: dict[str, str]
+    price_age_days: int | None = None
+    warnings: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
+    disagrees_with: Disagreement | None = None
 
 
 class CostCalculator:
@@ -70,12 +99,37 @@ class CostCalculator:
     Args:
         catalog: Resolves model names; a new one without aliases if not given.
         clock: Tells the time of a request that has none, since prices depend on it.
+        own: The owner's own prices, which come before the list's.
+        data: Gives the price list's data; what ships with genai-prices if not given.
     """
 
-    def __init__(self, catalog: Catalog | None = None, *, clock: Clock = system_clock) -> None:
+    def __init__(
+        self,
+        catalog: Catalog | None = None,
+        *,
+        clock: Clock = system_clock,
+        own: OwnPrices | None = None,
+        data: Callable[[], PriceData] | None = None,
+    ) -> None:
         self._catalog = catalog or Catalog()
         self._clock = clock
-        self._book = PriceBook()
+        self._book = PriceBook(data, own)
+
+    @property
+    def sizes(self) -> frozenset[int]:
+        """The numbers of input tokens above which some model's prices change."""
+        return self._book.sizes
+
+    @property
+    def own_names(self) -> list[str]:
+        """The names that have own prices, sorted, in lower case; without those that stand for several (``…*``)."""
+        return self._book.own_names
+
+    @property
+    def price_state(self) -> PriceState:
+        """The price list in force. The owner's own prices have days of their own."""
+        data = self._book.data
+        return self._state(data.source, data.date, listed=True)
 
     def calculate_cost(
         self, usage: TokenUsage, model: str, *, tier: Tier = "standard", at_us: int | None = None
@@ -101,7 +155,7 @@ class CostCalculator:
         at = _moment(self._clock() if at_us is None else at_us)
         rates = self._book.rates(info, tier=tier, at=at, input_tokens=usage.input_tokens)
         input_nano, output_nano, cache_nano = _rounded(_exact_nano(usage, rates, model))
-        source, date = price_source()
+        state = self._state(rates.source, rates.date, listed=rates.listed)
         return Cost(
             model=model,
             provider=rates.provider,
@@ -111,10 +165,36 @@ class CostCalculator:
             cache_nano=cache_nano,
             total_nano=input_nano + output_nano + cache_nano,
             tier=tier,
-            price_source=source,
-            price_date=date,
+            price_source=state.source,
+            price_date=state.date,
             prices=_price_texts(rates),
+            price_age_days=state.age_days,
+            warnings=(*state.warnings, *rates.warnings),
+            assumed=rates.warnings,
+            disagrees_with=None if rates.own else self._second_opinion(info, rates, usage, tier, at),
         )
+
+    def _second_opinion(
+        self, info: ModelInfo, rates: Rates, usage: TokenUsage, tier: Tier, at: datetime
+    ) -> Disagreement | None:
+        return disagreement(
+            info,
+            rates.prices,
+            tier=tier,
+            input_tokens=usage.input_tokens,
+            provider=rates.provider,
+            at=at,
+            listed=lambda day, size: self._book.rates(info, tier=tier, at=day, input_tokens=size).prices,
+        )
+
+    def _state(self, source: str, day: str, *, listed: bool) -> PriceState:
+        age = age_days(day, self._clock())
+        if not listed:  # a contract holds as long as its owner says
+            return PriceState(source, day, age)
+        found = [self._book.data.warning] if self._book.data.warning else []
+        if age is not None and age > STALE_DAYS:
+            found.append(f"The prices are {age} days old ({source}, {day}); providers may have changed theirs since.")
+        return PriceState(source, day, age, tuple(found))
 
 
 def _moment(at_us: int) -> datetime:
@@ -128,15 +208,15 @@ def _exact_nano(usage: TokenUsage, rates: Rates, model: str) -> list[Fraction]:
     """The exact cost of input, output and cache. A kind of token that was not used needs no price."""
     writes = usage.cache_write_tokens + usage.cache_write_1h_tokens
     fresh = usage.input_tokens - usage.cached_input_tokens - writes
-    cached_price = rates.input if rates.cached_input is None else rates.cached_input
-    reasoning_price = rates.output if rates.reasoning is None else rates.reasoning
+    price, fresh_price = rates.prices.get, rates.prices["input"]
+    output_price = price("output")
     return [
-        _nano(fresh, rates.input) + Fraction(rates.per_thousand_requests or 0) * _NANO_PER_REQUEST,
-        _needed(usage.output_tokens - usage.reasoning_tokens, rates.output, "output", model)
-        + _needed(usage.reasoning_tokens, reasoning_price, "output", model),
-        _nano(usage.cached_input_tokens, cached_price)
-        + _needed(usage.cache_write_tokens, rates.cache_write, "writing to the cache", model)
-        + _needed(usage.cache_write_1h_tokens, rates.cache_write_1h, "writing to the cache for an hour", model),
+        _nano(fresh, fresh_price) + Fraction(price("per_thousand_requests", 0)) * NANO_PER_REQUEST,
+        _needed(usage.output_tokens - usage.reasoning_tokens, output_price, "output", model)
+        + _needed(usage.reasoning_tokens, price("reasoning", output_price), "output", model),
+        _nano(usage.cached_input_tokens, price("cached_input", fresh_price))
+        + _needed(usage.cache_write_tokens, price("cache_write"), "writing to the cache", model)
+        + _needed(usage.cache_write_1h_tokens, price("cache_write_1h"), "writing to the cache for an hour", model),
     ]
 
 
@@ -147,7 +227,7 @@ def _needed(tokens: int, price: Decimal | None, what: str, model: str) -> Fracti
 
 
 def _nano(tokens: int, price: Decimal) -> Fraction:
-    return tokens * Fraction(price) * _NANO_PER_TOKEN
+    return tokens * Fraction(price) * NANO_PER_TOKEN
 
 
 def _rounded(parts: list[Fraction]) -> list[int]:
@@ -161,13 +241,4 @@ def _rounded(parts: list[Fraction]) -> list[int]:
 
 
 def _price_texts(rates: Rates) -> dict[str, str]:
-    known: Mapping[str, Decimal | None] = {
-        "input": rates.input,
-        "output": rates.output,
-        "cached_input": rates.cached_input,
-        "cache_write": rates.cache_write,
-        "cache_write_1h": rates.cache_write_1h,
-        "reasoning": rates.reasoning,
-        "per_thousand_requests": rates.per_thousand_requests,
-    }
-    return {name: decimal_text(price) for name, price in known.items() if price is not None}
+    return {name: decimal_text(rates.prices[name]) for name in PRICE_NAMES if name in rates.prices}

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiktoken.model import MODEL_PREFIX_TO_ENCODING, MODEL_TO_ENCODING
 
+from scripts.make_models import FILE, rewritten
 from tokenward.engine.catalog import MAX_NAME_CHARACTERS, Catalog, ModelInfo
+from tokenward.engine.datafiles import read_json
 from tokenward.engine.errors import InvalidInput, UnknownEncoding
 from tokenward.engine.tokenizers.encodings import ENCODING_NAMES
 
@@ -58,7 +60,8 @@ SPELLINGS = {
         "gemini/gemini-2.5-pro-latest",
     ],
     "grok-4": ["x-ai/grok-4", "grok-4-latest"],
-    "mistral-large": ["mistral-large-latest", "mistralai/mistral-large"],
+    "mistral-large": ["mistralai/mistral-large"],
+    "mistral-large-2512": ["mistral-large-latest", "mistral/mistral-large-latest", "mistral-large-2512"],
     "llama-3.1-70b-instruct": [
         "meta-llama/llama-3.1-70b-instruct",
         "meta-llama/Meta-Llama-3.1-70B-Instruct",
@@ -191,13 +194,39 @@ def test_families(model: str, family: str) -> None:
         ("gpt-5", 400_000, 128_000),
         ("o3", 200_000, 100_000),
         ("claude-sonnet-4-5", 200_000, 64_000),
+        ("claude-opus-4-6", 1_000_000, 128_000),
         ("gemini-2.5-pro", 1_048_576, 65_536),
+        ("gemini-3.5-flash", 1_048_576, 65_536),
+        ("deepseek-chat", 131_072, 8_192),
+        ("gpt-3.5-turbo-0613", 4_096, 4_096),
         ("mistral-saba", None, None),
     ],
 )
 def test_limits(model: str, context_window: int | None, max_output_tokens: int | None) -> None:
     info = CATALOG.resolve(model)
     assert (info.context_window, info.max_output_tokens) == (context_window, max_output_tokens)
+
+
+@pytest.mark.parametrize(
+    ("model", "max_input_tokens"),
+    [("gpt-5", 272_000), ("gpt-6-sol", 922_000), ("gpt-4o", None), ("claude-opus-4-6", None), ("no-such-model", None)],
+)
+def test_an_input_that_is_limited_below_the_window(model: str, max_input_tokens: int | None) -> None:
+    assert CATALOG.resolve(model).max_input_tokens == max_input_tokens
+
+
+def test_limits_can_be_together() -> None:
+    for info in CATALOG.models():
+        window = info.context_window
+        for limit in (info.max_input_tokens, info.max_output_tokens):
+            assert limit is None or window is None or 0 < limit <= window, info
+        assert info.max_input_tokens is None or (window and info.max_input_tokens < window), info
+
+
+def test_limits_are_those_of_the_second_list_but_for_what_was_decided() -> None:
+    text, contradictory = rewritten(read_json("models.json"))
+    assert contradictory == []
+    assert text == FILE.read_text("utf-8")
 
 
 PRICED = [
@@ -268,3 +297,32 @@ def test_what_can_only_be_an_encoding_is_not_taken_for_a_model(name: str) -> Non
 def test_a_maker_may_stand_before_a_colon(name: str, bare: str) -> None:
     info = Catalog().resolve(name)
     assert (info.name, info.known, info.requested) == (bare, True, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "served"),
+    [
+        ("gpt-4o:batch", "batch"),
+        ("openrouter/openai/gpt-5:flex", "flex"),
+        ("gpt-5:priority", "priority"),
+        ("claude-opus-4-8-fast", "fast"),
+        ("claude-opus-4.8-fast", "fast"),
+        ("claude-opus-4-8-fast-20260101", "fast"),
+        ("fast/claude-opus-4-6", "fast"),
+        ("anthropic/fast/claude-opus-4-6", "fast"),
+        ("cheap", "batch"),
+        ("gpt-4o", ""),
+        ("gpt-4o:free", ""),
+        ("grok-3-fast", ""),
+        ("grok-code-fast-1", ""),
+        ("claude-opus-4-8-thinking", ""),
+        ("fast/gpt-4o", ""),
+        ("ft:gpt-4o-mini-2024-07-18:org:name:batch", ""),
+    ],
+)
+def test_a_name_can_say_how_it_is_served(name: str, served: str) -> None:
+    assert Catalog({"cheap": "gpt-4o:batch"}).resolve(name).served == served
+
+
+def test_a_moving_name_has_the_limits_of_what_it_moved_to() -> None:
+    assert CATALOG.resolve("mistral-large-latest").context_window == 262_144

@@ -3,9 +3,10 @@
 import pytest
 
 from tokenward.engine.catalog import Catalog
-from tokenward.engine.errors import InvalidInput
+from tokenward.engine.errors import InvalidInput, UnknownPrice
 from tokenward.engine.extraction import ExtractedUsage, extract_usage
-from tokenward.engine.types import JsonObject
+from tokenward.engine.pricing import CostCalculator
+from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.engine.usage import Tier, TokenUsage
 
 OPENAI_CHAT: JsonObject = {
@@ -306,7 +307,6 @@ def test_bedrock_says_the_tier_in_an_object() -> None:
     [
         {"service_tier": "ultrafast", "usage": OPENAI_CHAT},
         {"service_tier": 7, "usage": OPENAI_CHAT},
-        {"usage": {**ANTHROPIC, "speed": "fast"}},
     ],
 )
 def test_a_tier_without_a_price_is_standard_and_said(response: JsonObject) -> None:
@@ -323,3 +323,71 @@ def test_the_warning_names_what_was_not_understood() -> None:
 
 def test_anthropics_speed_may_be_standard() -> None:
     assert tier_of({"usage": {**ANTHROPIC, "speed": "standard"}}) == ("standard", 0)
+
+
+def test_anthropics_fast_mode_is_never_the_standard_tier() -> None:
+    response: JsonObject = {"model": "claude-opus-4-8", "usage": {**ANTHROPIC, "speed": "fast"}}
+    found = extract_usage(response, None, Catalog())
+    assert found.tier == "priority"
+    (warning,) = found.warnings
+    assert "'claude-opus-4-8-fast'" in warning
+    with pytest.raises(UnknownPrice):
+        CostCalculator().calculate_cost(found.usage, "claude-opus-4-8", tier=found.tier)
+
+
+def test_a_name_that_says_fast_mode_is_what_the_response_says_too() -> None:
+    response: JsonObject = {"model": "claude-opus-4-8", "usage": {**ANTHROPIC, "speed": "fast"}}
+    found = extract_usage(response, "claude-opus-4-8-fast", Catalog())
+    assert (found.tier, found.warnings) == ("standard", ())
+
+
+# Thoughts stand beside the completion, and only the total has them.
+GEMINI_AS_OPENAI: JsonObject = {"prompt_tokens": 1000, "completion_tokens": 100, "total_tokens": 1500}
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash", "vertex_ai/gemini-2.5-pro", "google/gemini-3-flash-preview"])
+@pytest.mark.parametrize(
+    "details",
+    [
+        {},
+        {"completion_tokens_details": None},
+        {"completion_tokens_details": {"reasoning_tokens": 0}},
+        {"completion_tokens_details": {"reasoning_tokens": 60}},
+        {"completion_tokens_details": {"reasoning_tokens": 400}},
+    ],
+)
+def test_thoughts_that_only_geminis_total_has_are_output(model: str, details: JsonObject) -> None:
+    found = extract_usage({"usage": {**GEMINI_AS_OPENAI, **details}}, model, Catalog())
+    assert (found.usage, found.warnings) == (TokenUsage(1000, 500, reasoning_tokens=400), ())
+
+
+@pytest.mark.parametrize(
+    ("details", "missing"), [({}, 400), ({"completion_tokens_details": {"reasoning_tokens": 60}}, 400)]
+)
+def test_tokens_that_only_another_makers_total_has_are_said(details: JsonObject, missing: int) -> None:
+    found = extract_usage({"usage": {**GEMINI_AS_OPENAI, **details}}, "gpt-4o", Catalog())
+    assert found.usage.output_tokens == 100
+    (warning,) = found.warnings
+    assert f"{missing} tokens more" in warning
+
+
+def test_the_warning_of_a_tier_and_that_of_a_total_come_together() -> None:
+    found = extract_usage({"service_tier": "ultrafast", "usage": GEMINI_AS_OPENAI}, "gpt-4o", Catalog())
+    assert len(found.warnings) == 2
+
+
+@pytest.mark.parametrize("details", [None, {}, {"cached_tokens": None}])
+def test_deepseeks_cache_hits_count_where_the_details_are_empty(details: JsonValue) -> None:
+    usage: JsonObject = {
+        "prompt_tokens": 100,
+        "completion_tokens": 10,
+        "prompt_cache_hit_tokens": 60,
+        "prompt_tokens_details": details,
+    }
+    assert usage_of({"model": "deepseek-chat", "usage": usage}) == TokenUsage(100, 10, cached_input_tokens=60)
+
+
+def test_geminis_python_spelling_of_the_models_name_is_read() -> None:
+    response: JsonObject = {"usage_metadata": GEMINI_SDK, "model_version": "gemini-2.5-pro"}
+    assert extract_usage(response, None, Catalog()).model == "gemini-2.5-pro"
+    assert extract_usage({**response, "model": None}, None, Catalog()).model == "gemini-2.5-pro"

@@ -14,11 +14,10 @@ from genai_prices.data import providers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenward.engine import price_book
 from tokenward.engine.catalog import Catalog
 from tokenward.engine.errors import InvalidInput, UnknownPrice
 from tokenward.engine.money import MAX_NANO
-from tokenward.engine.price_book import price_facts, price_source
+from tokenward.engine.prices.listed import price_facts
 from tokenward.engine.pricing import Cost, CostCalculator, Tier, nano, usd
 from tokenward.engine.usage import MAX_TOKENS, TokenUsage
 
@@ -51,14 +50,6 @@ def test_a_plain_request_costs_its_tokens() -> None:
 def test_the_source_of_the_price_is_stated() -> None:
     cost = cost_of("gpt-4o", TokenUsage(1))
     assert (cost.price_source, cost.price_date) == ("genai-prices 0.2.3", "2026-11-10")
-
-
-def test_another_release_of_the_prices_has_an_unknown_date(monkeypatch: pytest.MonkeyPatch) -> None:
-    def newer(_package: str) -> str:
-        return "0.2.99"
-
-    monkeypatch.setattr(price_book, "version", newer)
-    assert price_source.__wrapped__() == ("genai-prices 0.2.99", "unknown")
 
 
 def test_cache_reads_and_writes_have_their_own_prices() -> None:
@@ -213,7 +204,7 @@ def test_every_tier_is_one_that_the_price_data_knows() -> None:
     known = [
         variant.when for provider in providers for model in provider.models for variant in model.price_variants or ()
     ]
-    assert set(price_facts().contexts) == {"batch", "flex", "priority"}
+    assert set(price_facts().contexts) == {"batch", "flex", "priority", "fast"}
     for when in price_facts().contexts.values():
         assert when in known
 

@@ -12,6 +12,7 @@ import anyio.to_thread
 
 from tokenward.engine.types import SECOND_US, Clock, system_clock
 from tokenward.providers.endpoints import Endpoint, NotCounted, RequestRefused, Timer
+from tokenward.providers.http import new_http
 from tokenward.providers.urls import ProviderName
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class ProviderClient:
             if self._http is None:
                 try:
                     # The import and the certificates take longer than others should wait.
-                    self._http = await anyio.to_thread.run_sync(_new_http)
+                    self._http = await anyio.to_thread.run_sync(new_http, AT_ONCE)
                 except Exception as error:  # noqa: BLE001 - a proxy or certificates that the environment names wrongly
                     reason = f"the environment's proxy or certificates cannot be used ({type(error).__name__})"
                     raise self.leave_alone(endpoint, reason) from None
@@ -189,16 +190,3 @@ async def _bounded(response: "httpx2.Response") -> bytes:
         if len(content) > MAX_ANSWER_BYTES:
             return b""
     return content
-
-
-def _new_http() -> "httpx2.AsyncClient":
-    """A client that verifies certificates, follows no redirect and takes proxies from the environment."""
-    import httpx2  # noqa: PLC0415 - heavy
-
-    return httpx2.AsyncClient(
-        timeout=None,
-        follow_redirects=False,
-        limits=httpx2.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
-        # Plain http stays on this machine: no proxy sees a key.
-        mounts={"http://": None},
-    )

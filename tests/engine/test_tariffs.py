@@ -1,6 +1,7 @@
 """Compiled prices are the calculator's, at every size and moment."""
 
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
+from decimal import Decimal, localcontext
 from typing import get_args
 
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from tests.conftest import FakeClock
 from tokenward.engine.errors import UnknownPrice
+from tokenward.engine.prices.own import OwnPrice, OwnPrices, OwnTable
 from tokenward.engine.pricing import Cost, CostCalculator
+from tokenward.engine.tariffs import PRICE_STEP_US, Price, Prices
 from tokenward.engine.types import SECOND_US
 from tokenward.engine.usage import MAX_TOKENS, Tier, TokenUsage
-from tokenward.prices import PRICE_STEP_US, Price, Prices
 
 USAGE = TokenUsage(1_000, 100)
 
@@ -35,10 +37,11 @@ MODELS = [
     "qwen/qwen3-max",
     "my-own-model",
     "ollama/llama3",
+    "my-clone",
 ]
 TOKENS = st.one_of(
     st.integers(0, 5_000),
-    st.sampled_from([one + near for one in (32_000, 128_000, 200_000, 256_000, 272_000) for near in (-1, 0, 1)]),
+    st.sampled_from([one + near for one in (777, 32_000, 50_000, 128_000, 200_000, 272_000) for near in (-1, 0, 1)]),
     st.integers(0, MAX_TOKENS // 4),
 )
 KINDS = st.sampled_from([0, 0, 1, 10, 1_234])
@@ -64,15 +67,38 @@ def expected(calculator: CostCalculator, usage: TokenUsage, model: str, tier: Ti
     return Price(cost.total_nano, cost.price_source)
 
 
+def table(text: str, **above: str) -> OwnTable:
+    """Own prices of input and output, and of input above some sizes (``above_200000="3"``)."""
+    sizes = {int(size.removeprefix("above_")): {"input": Decimal(price)} for size, price in above.items()}
+    kinds: list[str] = ["input", "output", "cached_input", "cache_write"]
+    stated = dict(zip(kinds, map(Decimal, text.split()), strict=False))
+    return OwnTable(stated, sizes)
+
+
+OWN = OwnPrices(
+    [
+        OwnPrice(
+            name="my-own-model",
+            tables={"standard": table("0.123456789012345678 2 0.1 1", above_777="3", above_50000="4")},
+            start=date(2025, 3, 2),
+        ),
+        OwnPrice(name="ollama/*", tables={"standard": table("0 0")}),
+        OwnPrice(name="gpt-5*", discount_percent=Decimal("12.3456789"), end=date(2026, 6, 1)),
+        OwnPrice(name="my-clone", like="gemini-2.5-pro", tables={"standard": table("", above_1000="3")}),
+    ]
+)
 CALCULATOR = CostCalculator()
-PRICES = Prices(CALCULATOR)
+CALCULATORS = [CALCULATOR, CostCalculator(own=OWN)]
+PRICES = {calculator: Prices(calculator) for calculator in CALCULATORS}
 
 
 @settings(max_examples=400, deadline=None)
-@given(USAGES, st.sampled_from(MODELS), st.sampled_from(get_args(Tier)), MOMENTS)
-def test_a_compiled_price_is_the_calculators(usage: TokenUsage, model: str, tier: Tier, at_us: int) -> None:
-    found = PRICES.of(usage, model, tier, at_us)
-    wanted = expected(CALCULATOR, usage, model, tier, at_us)
+@given(st.sampled_from(CALCULATORS), USAGES, st.sampled_from(MODELS), st.sampled_from(get_args(Tier)), MOMENTS)
+def test_a_compiled_price_is_the_calculators(
+    calculator: CostCalculator, usage: TokenUsage, model: str, tier: Tier, at_us: int
+) -> None:
+    found = PRICES[calculator].of(usage, model, tier, at_us)
+    wanted = expected(calculator, usage, model, tier, at_us)
     assert (found.cost_nano, found.source) == (wanted.cost_nano, wanted.source)
     assert bool(found.problem) is bool(wanted.problem)
 
@@ -88,6 +114,25 @@ def test_prices_change_with_the_size_of_the_input_where_the_calculators_do(
     usages = [TokenUsage(size + near, 10) for size in sizes]
     found = [prices.of(usage, model, "standard", clock()) for usage in usages]
     assert found == [expected(calculator, usage, model, "standard", clock()) for usage in usages]
+
+
+@pytest.mark.parametrize("tokens", [776, 777, 778, 1_000, 1_001, 49_999, 50_000, 50_001, 200_000, 200_001])
+@pytest.mark.parametrize("model", ["my-own-model", "my-clone"])
+def test_own_prices_change_with_the_size_of_the_input_too(model: str, tokens: int, clock: FakeClock) -> None:
+    calculator = CostCalculator(clock=clock, own=OWN)
+    prices, usage = Prices(calculator), TokenUsage(tokens, 10)
+    prices.of(TokenUsage(1), model, "standard", clock())
+    found = prices.of(usage, model, "standard", clock())
+    assert found.cost_nano
+    assert found == expected(calculator, usage, model, "standard", clock())
+
+
+def test_callers_decimal_settings_do_not_matter(clock: FakeClock) -> None:
+    usage = TokenUsage(777, 10)
+    with localcontext() as context:
+        context.prec = 2
+        coarse = Prices(CostCalculator(clock=clock, own=OWN)).of(usage, "my-own-model", "standard", clock())
+    assert coarse == expected(CostCalculator(clock=clock, own=OWN), usage, "my-own-model", "standard", clock())
 
 
 class CountingCalculator(CostCalculator):
