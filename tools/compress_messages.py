@@ -2,20 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 
-from tokenward.engine.history import CompressionResult
+from tokenward.engine.history.compress import CompressionResult, How
 from tokenward.engine.types import JsonObject
 from tokenward.tools.definition import FormatName, Result, Tool, ToolContext
 from tokenward.workers import run_sized
 
 
+class Saving(Result):
+    """What one changed message counted and counts, and what made it shorter."""
+
+    index: int
+    tokens_before: int
+    tokens_after: int
+    how: How
+
+
 class CompressedMessages(Result):
-    """The messages, and which of them were changed. ``reduction`` is a share, 0 to 1."""
+    """The messages, which of them were changed, and how. ``reduction`` is a share, 0 to 1."""
 
     messages: Sequence[Mapping[str, object]]
     tokens_before: int
     tokens_after: int
     reduction: float
     changed: list[int]
+    savings: list[Saving]
 
 
 async def compress_messages(
@@ -42,6 +52,16 @@ def _answer(result: CompressionResult) -> CompressedMessages:
         tokens_after=result.tokens_after,
         reduction=round(result.reduction, 4),
         changed=list(result.changed),
+        savings=[
+            Saving(
+                index=saving.index,
+                tokens_before=saving.tokens_before,
+                tokens_after=saving.tokens_after,
+                how=saving.how,
+            )
+            for saving in result.savings
+            if saving.how != "unchanged"
+        ],
     )
 
 

@@ -32,9 +32,12 @@ class Result(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Advertised:
-    """Marks a parameter whose advertised schema is shorter than what is enforced: ``Annotated[T, Advertised({…})]``."""
+    """Marks a parameter whose advertised schema is not what is enforced: ``Annotated[T, Advertised({…})]``.
 
-    schema: Mapping[str, JsonValue]
+    A function in place of the schema is asked when the tools are listed, which is after the handshake.
+    """
+
+    schema: Mapping[str, JsonValue] | Callable[[], Mapping[str, JsonValue]]
 
 
 TEXT = Advertised({"type": "string"})
@@ -83,7 +86,15 @@ class Parameter:
 
     required: bool
     schema: JsonObject
-    advertised: JsonObject
+    mark: Advertised | None = None
+
+    @property
+    def advertised(self) -> JsonObject:
+        """The schema that clients are shown."""
+        if self.mark is None:
+            return self.schema
+        shown = self.mark.schema
+        return dict(shown() if callable(shown) else shown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,9 +154,8 @@ def _parameters(function: Callable[..., object]) -> dict[str, Parameter]:
 def _parameter(one: inspect.Parameter) -> Parameter:
     annotation = one.annotation
     marks = [mark for mark in _metadata(annotation) if isinstance(mark, Advertised)]
-    schema = _schema(annotation)
-    advertised: JsonObject = dict(marks[0].schema) if marks else schema
-    return Parameter(required=one.default is inspect.Parameter.empty, schema=schema, advertised=advertised)
+    required = one.default is inspect.Parameter.empty
+    return Parameter(required, _schema(annotation), marks[0] if marks else None)
 
 
 def _metadata(annotation: object) -> list[object]:

@@ -2,13 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
-from tokenward.engine.history import Strategy, TruncationResult
+from tokenward.engine.history import STRATEGIES, TruncationResult
+from tokenward.engine.history.cached_prefix import KeptPrefix
+from tokenward.engine.history.strategy_plugins import installed_strategies
+from tokenward.engine.money import usd
 from tokenward.engine.tokenizers.base import Method
-from tokenward.engine.types import JsonObject
-from tokenward.tools.definition import TEXT, Detail, FormatName, Result, System, Tool, ToolContext
+from tokenward.engine.types import JsonObject, JsonValue
+from tokenward.tools.definition import TEXT, Advertised, Detail, FormatName, Result, System, Tool, ToolContext
 from tokenward.workers import run_sized
+
+
+def _strategies() -> dict[str, JsonValue]:
+    """The built-in strategies by name. Where others are installed, any name: the footprint has no room for more."""
+    return {"type": "string"} if installed_strategies() else {"type": "string", "enum": list(STRATEGIES)}
+
+
+StrategyName: TypeAlias = Annotated[str, Advertised(_strategies)]
+
+
+class Prefix(Result):
+    """The unchanged beginning: its messages and tokens; tokens behind it that are read again, and what that costs."""
+
+    messages: int
+    tokens: int
+    lost_tokens: int
+    lost_cost: str | None
 
 
 class TruncatedHistory(Result):
@@ -21,9 +41,10 @@ class TruncatedHistory(Result):
     dropped: list[int]
     cleared: list[int]
     placeholder: int | None
-    strategy: Strategy
+    strategy: str
     exact: bool
     method: Method
+    prefix: Prefix
     kept: list[int] | None = None
 
 
@@ -33,7 +54,7 @@ async def truncate_history(
     messages: list[JsonObject],
     max_tokens: int,
     model: str,
-    strategy: Strategy = "smart",
+    strategy: StrategyName = "smart",
     format: FormatName = "auto",  # noqa: A002 - the contract's name
     tools: list[JsonObject] | None = None,
     system: System = None,
@@ -78,8 +99,14 @@ def _answer(result: TruncationResult, kept: list[int] | None) -> TruncatedHistor
         strategy=result.strategy,
         exact=result.exact,
         method=result.method,
+        prefix=_prefix(result.prefix),
         kept=kept,
     )
+
+
+def _prefix(prefix: KeptPrefix) -> Prefix:
+    cost = None if prefix.lost_nano is None else usd(prefix.lost_nano)
+    return Prefix(messages=prefix.messages, tokens=prefix.tokens, lost_tokens=prefix.lost_tokens, lost_cost=cost)
 
 
 TOOL = Tool(

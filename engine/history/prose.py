@@ -2,11 +2,16 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
-from tokenward.engine.history.regions import INLINE, split_regions
+from tokenward.engine.history.regions import INLINE, Region, split_regions
+from tokenward.engine.history.sentences import sentence_ends
+
+SUMMARY_LABEL: Final = "[Summary by the caller's summarizer: "
+"""What a line begins with that is a summary; only one that the caller's own function made has it."""
 
 _MIN_REPEATED = 40  # shorter paragraphs ("Yes.", a heading) repeat with a purpose
 
@@ -24,10 +29,7 @@ _SQUEEZE: Final = re.compile(
 _INLINE: Final = re.compile(INLINE, re.VERBOSE)
 _BOUNDARY: Final = re.compile(
     r"""
-      # a sentence, then anything but a small letter
-      (?P<end>(?<![.!?…])[.!?…]++[)\]*_]*+)[ \t]*+\n?[ \t]*+(?<=\s)(?=[^\sa-z])
-    | [\u3002\uff01\uff1f]+                                               # these need no space behind them
-    | \n(?=\s*\n)\s*\n                                                   # a blank line
+      \n(?=\s*\n)\s*\n                                                   # a blank line
     | \n(?=[ \t]*+(?:[-*+•][ \t]|\d++[.)][ \t]|\#{1,6}[ \t]))           # a list's item, a heading
     | (?<=:)\n                                                           # what a list is introduced by
     """,
@@ -35,11 +37,9 @@ _BOUNDARY: Final = re.compile(
 )
 _HEADING: Final = re.compile(r"(?m)^[ \t]*#{1,6}[ \t][^\n]*\n")
 _LEADING: Final = re.compile(r"\A\s*\n")
+_MARKER: Final = re.compile(r"\s*+(?:[-*+•]|\d++[.)]|\#{1,6})[ \t]++")
 _STRUCTURE: Final = re.compile(r"\s*#{1,6}[ \t]|.*:\s*\Z", re.DOTALL)
-_ABBREVIATION: Final = re.compile(
-    r"(?:^|[\s(])(?:[A-Za-z]|[A-Za-z]\.[A-Za-z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|approx|ca|cf|Fig|No|Nr|Vol|Inc|Ltd|Co|resp|ed|al"
-    r"|z\.B|d\.h|u\.a|bzw|usw|\d+)\.\Z"
-)
+_SUMMARY: Final = re.compile(rf"(?m)^{re.escape(SUMMARY_LABEL)}[^\n]*\]$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,24 @@ def read_pieces(text: str) -> list[Piece]:
     """
     pieces: list[Piece] = []
     seen: set[str] = set()
-    for region in split_regions(text):
+    for region in _regions(text):
         if region.protected:
             body = region.text.rstrip("\n")
             found = [Piece(body, region.text[len(body) :], locked=True)]
         else:
-            found = _sentences(_without_repeats(_squeeze(region.text), seen))
+            found = _sentences(_without_repeats(_Stretch.of(_squeeze(region.text)), seen))
         _append(pieces, found)
     return pieces
+
+
+def _regions(text: str) -> Iterator[Region]:
+    """The regions of a text; a summary that was made before is one of its own."""
+    start = 0
+    for summary in _SUMMARY.finditer(text):
+        yield from split_regions(text[start : summary.start()])
+        yield Region(summary.group(), protected=True)
+        start = summary.end()
+    yield from split_regions(text[start:])
 
 
 def join_pieces(pieces: Sequence[Piece], dropped: Collection[int] = ()) -> str:
@@ -114,9 +124,36 @@ def _squeeze(text: str) -> str:
     return _SQUEEZE.sub(shorter, text)
 
 
-def _without_repeats(text: str, seen: set[str]) -> str:
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """A region of prose, looked through once for what is protected inside it.
+
+    Attributes:
+        text: All of it.
+        hidden: The same, as long, with nothing in it that a sentence could seem to end in.
+        spans: What is protected, in order and apart.
+    """
+
+    text: str
+    hidden: str
+    spans: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, text: str) -> "_Stretch":
+        spans: list[tuple[int, int]] = []
+
+        def hide(match: re.Match[str]) -> str:
+            spans.append(match.span())
+            # The full stop behind a URL is none of it.
+            inside = match.group().rstrip(".!?")
+            return "X" + "x" * (len(inside) - 1) + match.group()[len(inside) :]
+
+        return cls(text, _INLINE.sub(hide, text), spans)
+
+
+def _without_repeats(stretch: _Stretch, seen: set[str]) -> _Stretch:
     """A paragraph that stood before in the same text goes, unless something in it is protected."""
-    pieces = _split(text, [match.span() for match in re.finditer(r"\n[ \t]*\n", text)])
+    pieces = _split(stretch, [match.end() for match in re.finditer(r"\n[ \t]*\n", stretch.text)])
     repeated: set[int] = set()
     for position, piece in enumerate(pieces):
         paragraph = piece.text.strip()
@@ -125,31 +162,26 @@ def _without_repeats(text: str, seen: set[str]) -> str:
         if paragraph in seen:
             repeated.add(position)
         seen.add(paragraph)
-    return join_pieces(pieces, repeated) if repeated else text
+    return _Stretch.of(join_pieces(pieces, repeated)) if repeated else stretch
 
 
-def _sentences(text: str) -> list[Piece]:
-    # What is protected is hidden from the splitter, so that no boundary falls into it.
-    hidden = _INLINE.sub(lambda match: "x" * len(match.group()), text)
-    boundaries = [match.span() for match in _BOUNDARY.finditer(hidden) if not _is_abbreviation(hidden, match)]
-    boundaries += [match.span() for pattern in (_HEADING, _LEADING) for match in pattern.finditer(hidden)]
-    return _split(text, sorted(boundaries, key=lambda span: span[1]))
+def _sentences(stretch: _Stretch) -> list[Piece]:
+    hidden = stretch.hidden
+    blocks = sorted({match.end() for pattern in (_BOUNDARY, _HEADING, _LEADING) for match in pattern.finditer(hidden)})
+    ends = list(blocks)
+    for start, end in pairwise((0, *blocks, len(hidden))):
+        marker = _MARKER.match(hidden, start, end)
+        body = marker.end() if marker else start
+        ends += [body + one for one in sentence_ends(hidden[body:end])]
+    return _split(stretch, sorted(ends))
 
 
-def _is_abbreviation(text: str, match: re.Match[str]) -> bool:
-    end = match["end"]
-    if end != ".":
-        return False
-    stop = match.start() + 1
-    return _ABBREVIATION.search(text, max(0, stop - 12), stop) is not None
-
-
-def _split(text: str, boundaries: Sequence[tuple[int, int]]) -> list[Piece]:
-    """Cut behind each boundary; an indentation goes with what follows it."""
-    protected = [match.span() for match in _INLINE.finditer(text)]
+def _split(stretch: _Stretch, ends: Sequence[int]) -> list[Piece]:
+    """Cut at these positions; an indentation goes with what follows it."""
+    text = stretch.text
     pieces: list[Piece] = []
     start = 0
-    for cut in (*(end for _, end in boundaries), len(text)):
+    for cut in (*ends, len(text)):
         whole = text[start:cut]
         if not whole:
             continue
@@ -157,7 +189,7 @@ def _split(text: str, boundaries: Sequence[tuple[int, int]]) -> list[Piece]:
         white = whole[len(body) :]
         tail = white[: white.rfind("\n") + 1] if "\n" in white and cut < len(text) else white
         end = start + len(body)
-        locked = not body or _STRUCTURE.match(body) is not None or _overlaps(protected, start, end)
+        locked = not body or _STRUCTURE.match(body) is not None or _overlaps(stretch.spans, start, end)
         pieces.append(Piece(body, tail, locked))
         start = end + len(tail)
     return pieces

@@ -9,7 +9,9 @@ from typing import Final
 
 from tokenward.engine.history.prose import Piece
 
-_WORD: Final = re.compile(r"\w{4,}")
+_UNSPACED: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
+# Japanese and Chinese have no spaces between words: two characters are about one.
+_WORD: Final = re.compile(rf"(?=([{_UNSPACED}]{{2}}))|([^\W{_UNSPACED}]{{4,}}+)")
 _WEIGHTY: Final = re.compile(
     r"\d|[A-Z]{2,}|\b(?:not|never|must|only|cannot|error|fail\w*|should|except|please|important)\b|n't\b"
 )
@@ -44,12 +46,13 @@ def rank_sentences(texts: Sequence[Sequence[Piece]], spared: Collection[int] = (
     candidates = [
         Candidate(text, position, _score(piece, frequencies) * _recency(text, len(texts)) / (1 + position / 20))
         for text, pieces in enumerate(texts)
-        for position, piece in _droppable(pieces)
+        for position, piece in droppable(pieces)
     ]
     return sorted(candidates, key=lambda candidate: (candidate.text in spared, candidate.score))
 
 
-def _droppable(pieces: Sequence[Piece]) -> Iterator[tuple[int, Piece]]:
+def droppable(pieces: Sequence[Piece]) -> Iterator[tuple[int, Piece]]:
+    """The pieces of a text that may go, with their positions: not the first, not the last, and none that is locked."""
     said = [position for position, piece in enumerate(pieces) if piece.text]
     for position in said[1:-1]:
         if not pieces[position].locked:
@@ -57,7 +60,7 @@ def _droppable(pieces: Sequence[Piece]) -> Iterator[tuple[int, Piece]]:
 
 
 def _words(piece: Piece) -> set[str]:
-    return set(_WORD.findall(piece.text.lower()))
+    return {match[1] or match[2] for match in _WORD.finditer(piece.text.lower())}
 
 
 def _score(piece: Piece, frequencies: Counter[str]) -> float:

@@ -10,8 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, pairwise
+from itertools import groupby, islice, pairwise
 from typing import Final
+
+from tokenward.engine.history.sentences import TERMINATORS
 
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
 _FENCE: Final = re.compile(r"[\s>]*(?:[-*+]\s+|\d+[.)]\s+)?(?P<fence>`{3,}|~{3,})")
@@ -29,8 +31,11 @@ _CODE_LINE: Final = re.compile(
 _BRACKET: Final = re.compile(r"[{\[]")
 _BRACKET_OR_STRING: Final = re.compile(r'(?<!\\)"(?:[^"\\\n]|\\.)*+"|[{}\[\]]')
 _OPENS_JSON: Final = re.compile(r"\{|\[\s*+(?:[\"{\[\]\d-]|true\b|false\b|null\b)")
-_PAIRS: Final = (("\u201c", "\u201d"), ("«", "»"))
-_QUOTES: Final = ('"', *(mark for pair in _PAIRS for mark in pair))
+_PAIRS: Final = (
+    ("\u201c", "\u201d"), ("«", "»"), ("\u2039", "\u203a"), ("「", "」"), ("『", "』"), ("《", "》"), ("〈", "〉"),
+)  # fmt: skip
+_SAME: Final = '"\uff02'
+_QUOTES: Final = (*_SAME, *(mark for pair in _PAIRS for mark in pair))
 
 # What a sentence may hold besides words; its signs and spaces say nothing about the paragraph.
 _HIDDEN: Final = re.compile(
@@ -56,9 +61,9 @@ _NEW_BLOCK: Final = re.compile(_MARKER)
 _HEADING: Final = re.compile(r"[ \t]*+\#{1,6}[ \t]")
 _PROSE_LINE: Final = re.compile(rf"(?:{_MARKER})?[ ]{{0,3}}[\w\"'(\[*`\u00a1-\U0010ffff]")
 _NOT_A_LETTER: Final = re.compile(r"[\x21-\x40\x5b-\x60\x7b-\x7e]")
-_CLOSING: Final = r"[)\]\"'\u201d\u2019»*_`]{0,4}"
-_SENTENCE_END: Final = re.compile(rf"[.!?…\u3002\uff01\uff1f]{_CLOSING}\s*\Z")
-_SENTENCE_INSIDE: Final = re.compile(rf"[.!?…]{_CLOSING}[ \t][^\sa-z]|[\u3002\uff01\uff1f]")
+_CLOSING: Final = r"[)\]\"'\u201d\u2019»」』*_`]{0,4}"
+_SENTENCE_END: Final = re.compile(rf"[{TERMINATORS}]{_CLOSING}\s*\Z")
+_SENTENCE_INSIDE: Final = re.compile(rf"[{TERMINATORS}]{_CLOSING}[ \t][^\sa-z]|[\u3002\uff01\uff1f\uff61]")
 _KEY: Final = re.compile(r"[ ]*+(?:[-*+][ ]++)?[\"']?[\w.-]++[\"']?:(?:\s|\Z)")
 _GAP: Final = re.compile(r"(?<=[^\s.!?])[ ]{2,}+(?=\S)")
 _WIDE_GAP: Final = re.compile(r"(?<=\S)[ ]{3,}+(?=\S)")
@@ -68,7 +73,11 @@ _SHORT_LINE: Final = 60
 INLINE: Final = r"""
       (?<!`)(?P<ticks>`++)(?s:.*?)(?<!`)(?P=ticks)(?!`)      # inline code
     | (?:(?<![a-zA-Z])[a-zA-Z][a-zA-Z0-9+.-]{0,31}+://|www\.|mailto:)\S+        # URLs
-    | "[^"]*" | \u201c[^\u201d]*\u201d | «[^»]*» | \u2018[^\u2018\n]*\u2019      # quoted text
+    | (?<![\w@./-])(?:localhost|\d{1,3}+(?:\.\d{1,3}+){3}|(?:[a-zA-Z0-9][a-zA-Z0-9-]{0,62}+\.)++[a-zA-Z]{2,24}+)
+      (?::\d{1,5}+)?/\S*                                     # URLs without a scheme
+    | "[^"]*" | \uff02[^\uff02]*\uff02 | \u201c[^\u201d]*\u201d | «[^»]*» | \u2039[^\u203a]*\u203a        # quoted text
+    | 「[^」]*」 | 『[^』]*』 | 《[^》]*》 | 〈[^〉]*〉 | \u2018[^\u2018\n]*\u2019
+    | \u201a(?:[^\u201a\u2018\u2019]|(?<=\w)\u2019(?=\w))*+[\u2018\u2019]
     | (?<!\w)'(?:[^'\n]|(?<=\w)'(?=\w))+'(?!\w)
     | </?[A-Za-z][^<>\n]*>                                   # tags
 """
@@ -179,16 +188,19 @@ def _flag_paragraphs(lines: Iterable[tuple[str, bool]]) -> Iterator[tuple[str, b
                 yield line, protected
             continue
         paragraph = [line for line, _ in stretch]
-        is_data = _is_data(paragraph)
+        hidden = [_hide(line) for line in paragraph]
+        left = iter(hidden)
+        is_data = _is_data(hidden)
         for block in _blocks(paragraph):
             text = "".join(block)
-            protected = is_data or _is_quote_open(marks) or not _is_prose(block)
+            lines_hidden = list(islice(left, len(block)))
+            protected = is_data or _is_quote_open(marks) or not _is_prose(block, lines_hidden)
             marks.update({mark: text.count(mark) for mark in _QUOTES})
             yield from ((line, protected) for line in block)
 
 
 def _is_quote_open(marks: Counter[str]) -> bool:
-    return marks['"'] % 2 == 1 or any(marks[opening] > marks[closing] for opening, closing in _PAIRS)
+    return any(marks[mark] % 2 for mark in _SAME) or any(marks[opening] > marks[closing] for opening, closing in _PAIRS)
 
 
 def _blocks(paragraph: Sequence[str]) -> Iterator[list[str]]:
@@ -203,9 +215,8 @@ def _blocks(paragraph: Sequence[str]) -> Iterator[list[str]]:
     yield block
 
 
-def _is_data(paragraph: Sequence[str]) -> bool:
-    """Whether the lines are rows, settings or blocks of a script."""
-    lines = [_hide(line) for line in paragraph]
+def _is_data(lines: Sequence[str]) -> bool:
+    """Whether the lines, as they are hidden, are rows, settings or blocks of a script."""
     if sum(_KEY.match(line) is not None and not _SENTENCE_END.search(line) for line in lines) > 1:
         return True
     return any(_are_rows(*pair) or _opens_block(*pair) for pair in pairwise(lines))
@@ -222,10 +233,14 @@ def _opens_block(line: str, following: str) -> bool:
     return line.rstrip().endswith(":") and following.startswith(" ") and not _NEW_BLOCK.match(following)
 
 
-def _is_prose(block: Sequence[str]) -> bool:
-    """Whether a block is one or more sentences without any sign of code."""
+def _is_prose(block: Sequence[str], hidden: Sequence[str]) -> bool:
+    """Whether a block is one or more sentences without any sign of code.
+
+    Args:
+        block: Its lines.
+        hidden: The same lines as `_hide` makes them.
+    """
     text = "".join(block)
-    hidden = [_hide(line) for line in block]
     if any(_CODE_SIGN.search(line) or not _is_words(line) for line in hidden):
         return False
     if _HEADING.match(text):
@@ -268,8 +283,14 @@ def _bridge_blank_lines(lines: list[tuple[str, bool]]) -> list[tuple[str, bool]]
 
 def _is_unbalanced(text: str) -> bool:
     """Whether quotes or ticks do not pair up, so that nobody can say what is quoted."""
-    odd = any(text.count(mark) % 2 for mark in '"`')
-    return odd or any(
-        text.count(opening) != text.count(closing) or text.rfind(opening) > text.rfind(closing)
-        for opening, closing in _PAIRS
+    odd = any(text.count(mark) % 2 for mark in f"{_SAME}`")
+    # The marks that close a low one also open quotes, and are apostrophes.
+    low = text.count("\u201a") > text.count("\u2018") + text.count("\u2019")
+    return (
+        odd
+        or low
+        or any(
+            text.count(opening) != text.count(closing) or text.rfind(opening) > text.rfind(closing)
+            for opening, closing in _PAIRS
+        )
     )

@@ -5,9 +5,10 @@ Nothing here changes an object it was given: what differs is a new object, what 
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
+from tokenward.engine.messages.fields import compact_json
 from tokenward.engine.messages.view import Format, Message
 from tokenward.engine.types import JsonObject, JsonValue
 
@@ -16,14 +17,28 @@ Rewrite: TypeAlias = Callable[[str], str]
 
 # Gemini's responses are objects, which are read as JSON text.
 _CLEARED: Final = re.compile(r'(?:\{"result": ?")?\[tool result cleared: [\d,]+ tokens\](?:"\})?')
+_NUMBER: Final = "([0-9][0-9,]{0,24})"
 _NOTICE: Final = re.compile(
-    r"\[([\d,]+) messages? \(([\d,]+) tokens\) left out of this conversation to fit the context window\.\]"
+    rf"\[{_NUMBER} messages? \((?:{_NUMBER} tool calls?, )?(?:{_NUMBER} images?, )?{_NUMBER} tokens\)"
+    r" left out of this conversation to fit the context window\.\]"
 )
 _RESPONSE_KEYS: Final = ("functionResponse", "function_response")
-_TEXT_OUTPUTS: Final = ("function_call_output", "custom_tool_call_output")
+_CLEARED_ROLES: Final = ("user", "tool", "function", "function_call_output", "custom_tool_call_output")
 _PLAIN_TEXTS: Final = ("text", "input_text", "output_text")
 # A citation points at positions of its text, a signature is made for it, a thought is not the caller's to change.
 _BOUND_TEXTS: Final = ("citations", "annotations", "thought", "thoughtSignature", "thought_signature")
+
+
+def user_message(text: str, format: Format) -> JsonObject:  # noqa: A002 - the tool's argument has this name
+    """A user's message of one text: every provider accepts one between any two units."""
+    match format:
+        case "gemini":
+            return {"role": "user", "parts": [{"text": text}]}
+        case "openai_responses":
+            return {"type": "message", "role": "user", "content": text}
+        case "openai" | "anthropic":
+            return {"role": "user", "content": text}
+    assert_never(format)
 
 
 def cleared_text(tokens: int) -> str:
@@ -33,27 +48,39 @@ def cleared_text(tokens: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Omission:
-    """How much was left out of a history."""
+    """How much was left out of a history: messages, the tool calls and images in them, and tokens."""
 
     messages: int
     tokens: int
+    tool_calls: int = 0
+    images: int = 0
+
+    @classmethod
+    def of(cls, message: Message, tokens: int) -> "Omission":
+        """What goes with one message of so many tokens: for an earlier notice, what that one says."""
+        kinds = [part.kind for part in message.parts]
+        return read_notice(message) or cls(1, tokens, kinds.count("tool_call"), kinds.count("image"))
 
     def __add__(self, other: "Omission") -> "Omission":
-        return Omission(self.messages + other.messages, self.tokens + other.tokens)
+        return Omission(
+            self.messages + other.messages,
+            self.tokens + other.tokens,
+            self.tool_calls + other.tool_calls,
+            self.images + other.images,
+        )
 
     def notice(self, format: Format) -> JsonObject:  # noqa: A002 - the tool's argument has this name
-        """A user's message that says so: every provider accepts one between any two units."""
-        noun = "message" if self.messages == 1 else "messages"
-        size = f"{self.messages:,} {noun} ({self.tokens:,} tokens)"
-        text = f"[{size} left out of this conversation to fit the context window.]"
-        match format:
-            case "gemini":
-                return {"role": "user", "parts": [{"text": text}]}
-            case "openai_responses":
-                return {"type": "message", "role": "user", "content": text}
-            case "openai" | "anthropic":
-                return {"role": "user", "content": text}
-        assert_never(format)
+        """A user's message that says so: what is missing and how much of it, not what was in it."""
+        kinds = [_counted(number, noun) for number, noun in self._kinds() if number]
+        size = f"{_counted(self.messages, 'message')} ({', '.join((*kinds, f'{self.tokens:,} tokens'))})"
+        return user_message(f"[{size} left out of this conversation to fit the context window.]", format)
+
+    def _kinds(self) -> tuple[tuple[int, str], ...]:
+        return (self.tool_calls, "tool call"), (self.images, "image")
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun if number == 1 else f'{noun}s'}"
 
 
 def read_notice(message: Message) -> Omission | None:
@@ -61,7 +88,10 @@ def read_notice(message: Message) -> Omission | None:
     if message.role != "user" or len(message.parts) != 1 or message.parts[0].kind != "text":
         return None
     match = _NOTICE.fullmatch(message.parts[0].text)
-    return Omission(*(int(number.replace(",", "")) for number in match.groups())) if match else None
+    if match is None:
+        return None
+    messages, calls, images, tokens = (int((number or "0").replace(",", "")) for number in match.groups())
+    return Omission(messages, tokens, calls, images)
 
 
 def is_clearable(message: Message) -> bool:
@@ -73,21 +103,36 @@ def is_clearable(message: Message) -> bool:
 
 def _may_be_cleared(message: Message) -> bool:
     """Whether its results are plain text to the provider: not a provider's own tool's, not a screenshot."""
-    is_item = message.raw_role.endswith("_call_output")
-    return message.role in {"tool", "user"} and (not is_item or message.raw_role in _TEXT_OUTPUTS)
+    return message.raw_role in _CLEARED_ROLES
 
 
-def clear_results(message: Message, format: Format, replace: Rewrite) -> JsonObject:  # noqa: A002
-    """The message with its tool results replaced; ids, names and structure stay.
+def clear_results(message: Message, format: Format, rewrite: Rewrite) -> Message:  # noqa: A002
+    """The message with its tool results replaced; ids, names and structure stay, images in the results do not.
 
     Args:
         message: One that `is_clearable`.
         format: The history's format.
-        replace: From a result's text to what is put in its place.
+        rewrite: From a result's text to what is put in its place.
+
+    Returns:
+        As it would be read, but for ``raw`` of its parts.
     """
-    results = (part.text for part in message.parts if part.kind == "tool_result")
-    texts = iter([text if _CLEARED.fullmatch(text) else replace(text) for text in results])
-    original = message.original
+    results = [part.text for part in message.parts if part.kind == "tool_result"]
+    texts = [text if _CLEARED.fullmatch(text) else rewrite(text) for text in results]
+    read = iter(
+        [
+            text if format != "gemini" or _CLEARED.fullmatch(old) else compact_json({"result": text}, message.index)
+            for old, text in zip(results, texts, strict=True)
+        ]
+    )
+    kept = (
+        part for part in message.parts if part.kind == "tool_result" or not part.call_id or part.kind == "tool_call"
+    )
+    parts = tuple(replace(part, text=next(read)) if part.kind == "tool_result" else part for part in kept)
+    return replace(message, parts=parts, original=_cleared(message.original, format, iter(texts)))
+
+
+def _cleared(original: JsonObject, format: Format, texts: Iterator[str]) -> JsonObject:  # noqa: A002
     match format:
         case "openai":
             return {**original, "content": _reshaped(original.get("content"), next(texts), "text")}

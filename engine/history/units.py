@@ -3,6 +3,7 @@
 A tool call without its result, or a result without its call, is refused by every provider. So an assistant's message
 and everything that answers it are one unit, wherever the answers stand. Where a provider reads neighbouring assistant
 messages as one turn (Anthropic, Gemini) or ties reasoning to what follows it (Responses), such a run is one unit too.
+So is all that a tool which runs at Anthropic calls before its result is there.
 """
 
 from collections.abc import Sequence
@@ -47,9 +48,23 @@ class Unit:
         return self.members[0].role == "system"
 
     @property
+    def opens_with_thinking(self) -> bool:
+        """Whether its first message begins with a thinking block."""
+        parts = self.members[0].parts
+        return bool(parts) and parts[0].kind == "thinking"
+
+    @property
     def opens_with_assistant(self) -> bool:
         """Whether the provider sees it begin with an assistant's turn."""
         return self.members[0].role == "assistant"
+
+    def may_end(self, format: Format) -> bool:  # noqa: A002 - the tool's argument has this name
+        """Whether it may be the last one: Anthropic goes on from an assistant's text, which must not end in a space."""
+        last = self.members[-1]
+        if format != "anthropic" or last.role != "assistant" or not last.parts or last.parts[-1].kind != "text":
+            return True
+        text = last.parts[-1].text
+        return text == text.rstrip()
 
     @property
     def ends_with_assistant(self) -> bool:
@@ -64,9 +79,13 @@ def find_units(conversation: Conversation) -> list[Unit]:
     owners: dict[str, list[Message]] = {}
     previous: Message | None = None
     current: list[Message] = []
+    running: set[str] = set()
     for message in conversation.messages:
         answers = [call for call in message.answers if call in owners and call not in message.calls]
-        in_run = joins_runs and message.role == "assistant" and previous is not None and previous.role == "assistant"
+        goes_on = previous is not None and (
+            previous.role == "assistant" or (conversation.format == "anthropic" and previous.role == "tool" and running)
+        )
+        in_run = joins_runs and message.role == "assistant" and goes_on
         if answers:
             current = owners[answers[0]]
         elif not in_run:
@@ -75,8 +94,31 @@ def find_units(conversation: Conversation) -> list[Unit]:
         current.append(message)
         # A provider may use the same id again in a later turn: the latest call is the one that is answered.
         owners.update(dict.fromkeys(message.calls, current))
+        if message.role == "user":
+            running.clear()  # what is still open now was given up
+        running.update(message.calls)
+        running.difference_update(message.answers)
         previous = message
     return [Unit(tuple(group), _open_calls(group)) for group in groups]
+
+
+def thinking_loop(turns: Sequence[Unit], format: Format) -> Sequence[Unit]:  # noqa: A002
+    """The open loop of tool calls at the end of an Anthropic history, if it began with thinking; else nothing.
+
+    To Anthropic all of such a loop is one assistant's turn. One with thinking must begin with it, and a user's text
+    within it would end it.
+
+    Args:
+        turns: The units without system messages.
+        format: The history's format.
+    """
+    if format != "anthropic" or not turns or (turns[-1].ends_with_assistant and not turns[-1].in_flight):
+        return ()
+    start = len(turns)
+    while start and turns[start - 1].opens_with_assistant:
+        start -= 1
+    loop = turns[start:]
+    return loop if loop and loop[0].opens_with_thinking else ()
 
 
 def _open_calls(members: Sequence[Message]) -> bool:

@@ -7,6 +7,9 @@ can be:
 - several (``{"role": "user", "content": "text"}`` is valid in three): the reader takes the format of the model's
   provider if it is among them, else the first, and says so;
 - none, because two features contradict each other (``tool_calls`` beside a ``tool_use`` block): `AmbiguousFormat`.
+
+Some features only hint at a format, because lists of other formats have them too where several providers are reached
+through one API. They decide between what the others leave, and contradict nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +35,7 @@ _ROLES: Final[dict[str, _Formats]] = {
     "developer": _OPENAI,
     "user": _ALL,
     "assistant": _OPENAI | _ANTHROPIC,
-    "tool": _CHAT,
+    "tool": _CHAT | _GEMINI,
     "function": _CHAT | _GEMINI,
     "model": _GEMINI,
 }
@@ -53,6 +56,7 @@ _PARTS: Final[dict[str, _Formats]] = {
     "thinking": _ANTHROPIC,
     "redacted_thinking": _ANTHROPIC,
 }
+_HINTING_PARTS: Final[dict[str, _Formats]] = {"text": _CHAT | _ANTHROPIC}
 _HINTS: Final[dict[str, Format]] = {
     "anthropic": "anthropic",
     "google": "gemini",
@@ -83,6 +87,8 @@ def possible_formats(messages: Sequence[JsonObject], system: JsonValue = None) -
         if not possible & feature:
             raise AmbiguousFormat(_named(possible), _named(feature), index)
         possible &= feature
+    for hint in _hints(messages):
+        possible = possible & hint or possible
     return tuple(_named(possible))
 
 
@@ -104,17 +110,19 @@ def _features(messages: Sequence[JsonObject], system: JsonValue) -> Iterator[tup
 def _message_features(message: JsonObject) -> Iterator[_Formats]:
     role = message.get("role")
     kind = message.get("type")
+    is_item = not isinstance(role, str) and (isinstance(kind, str) or openai_responses.is_reference(message))
     if "parts" in message:
         yield _GEMINI
     if isinstance(role, str):
         yield _ROLES.get(role, _ALL)
-    elif isinstance(kind, str):
+    elif is_item:
         yield _RESPONSES
     if kind == "message":  # a whole Anthropic answer, put back into the list, has this too
         yield _RESPONSES | _ANTHROPIC
     if any(message.get(key) is not None for key in _CHAT_KEYS):
         yield _CHAT
-    if "content" in message:
+    # OpenAI's library writes an item's fields out that are null; a message without content is a chat's.
+    if "content" in message and not (is_item and message["content"] is None):
         yield _OPENAI | _ANTHROPIC
         yield from _content_features(message["content"])
 
@@ -124,13 +132,19 @@ def _content_features(content: JsonValue) -> Iterator[_Formats]:
         yield _CHAT
     elif isinstance(content, list):
         for part in content:
-            if isinstance(part, dict):
-                yield from _part_features(part)
+            kind = part.get("type") if isinstance(part, dict) else None
+            if isinstance(kind, str):
+                yield _ANTHROPIC if kind.endswith("tool_result") else _PARTS.get(kind, _ALL)
 
 
-def _part_features(part: JsonObject) -> Iterator[_Formats]:
-    kind = part.get("type")
-    if isinstance(kind, str):
-        yield _ANTHROPIC if kind.endswith("tool_result") else _PARTS.get(kind, _ALL)
-    if "cache_control" in part:
-        yield _ANTHROPIC
+def _hints(messages: Sequence[JsonObject]) -> Iterator[_Formats]:
+    for message in messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            if not isinstance(part, dict):
+                continue
+            kind = part.get("type")
+            yield _HINTING_PARTS.get(kind, _ALL) if isinstance(kind, str) else _ALL
+            # Gateways to several providers take Anthropic's cache marks in OpenAI's messages.
+            if "cache_control" in part:
+                yield _ANTHROPIC

@@ -1,6 +1,6 @@
 """Reading Gemini contents."""
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,15 +17,18 @@ from tokenward.engine.messages.fields import (
 from tokenward.engine.messages.view import Message, Part, PartKind, Role
 from tokenward.engine.types import JsonObject, JsonValue
 
-ROLES: Final[dict[str, Role]] = {"user": "user", "model": "assistant", "function": "tool"}
+ROLES: Final[dict[str, Role]] = {"user": "user", "model": "assistant", "function": "tool", "tool": "tool"}
+"""``tool`` is what Google's library calls ``function`` in its examples."""
+_MADE_ID: Final = "functionCall@"
 _SYSTEM_ADVICE: Final = " Give system text as system, outside the contents."
 
 
 def read_gemini(contents: Sequence[JsonObject]) -> tuple[Message, ...]:
     """Read Gemini contents; field names in camel case and in snake case are the same.
 
-    A content without a role is the user's. A call without an id gets ``functionCall@<content>.<part>``; a response
-    without an id answers the oldest unanswered call of its name, or nothing.
+    Fields that are null are as good as absent, and a content without a role is the user's. A call without an id gets
+    ``functionCall@<content>.<part>``; a response answers the call of its id, or else the oldest unanswered call of its
+    name if one of the two has no id, or nothing.
 
     Raises:
         InvalidMessages: A content is not of the documented shape.
@@ -38,23 +41,24 @@ class _Pairing:
     """Gives calls without ids one, and finds it again for their responses."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, deque[str]] = {}
+        self._waiting: dict[str, OrderedDict[str, None]] = {}
 
     def call(self, name: str, call_id: str) -> str:
-        self._waiting.setdefault(name, deque()).append(call_id)
+        self._waiting.setdefault(name, OrderedDict())[call_id] = None
         return call_id
 
     def response(self, name: str, call_id: str, fallback: str) -> str:
         waiting = self._waiting.get(name)
-        if call_id:
-            if waiting and call_id in waiting:
-                waiting.remove(call_id)
-            return call_id
-        return waiting.popleft() if waiting else fallback
+        if not waiting:
+            return call_id or fallback
+        oldest = next(iter(waiting))
+        found = oldest if not call_id or (call_id not in waiting and oldest.startswith(_MADE_ID)) else call_id
+        waiting.pop(found, None)
+        return found
 
 
 def _read_content(content: JsonObject, index: int, pairing: _Pairing) -> Message:
-    raw_role = role_of(content, tuple(ROLES), index, _SYSTEM_ADVICE) if "role" in content else "user"
+    raw_role = role_of(content, tuple(ROLES), index, _SYSTEM_ADVICE) if content.get("role") is not None else "user"
     if "parts" not in content:
         raise InvalidMessages("parts is missing; give a list of parts.", index)
     listed = as_objects(content["parts"], "parts", index)
@@ -69,12 +73,12 @@ def _read_content(content: JsonObject, index: int, pairing: _Pairing) -> Message
 
 
 def _read_part(part: JsonObject, position: str, index: int, pairing: _Pairing) -> Part:
-    if "text" in part:
+    if part.get("text") is not None:
         text = as_text(part["text"], "text", index)
         return Part("thinking" if part.get("thought") is True else "text", text, raw=part)
     call = either(part, "functionCall", "function_call")
     if call is not None:
-        return _read_call(as_object(call, "functionCall", index), part, f"functionCall@{position}", index, pairing)
+        return _read_call(as_object(call, "functionCall", index), part, f"{_MADE_ID}{position}", index, pairing)
     response = either(part, "functionResponse", "function_response")
     if response is not None:
         body = as_object(response, "functionResponse", index)

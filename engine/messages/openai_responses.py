@@ -38,7 +38,14 @@ MEDIA_PARTS: Final[dict[str, PartKind]] = {
     "input_audio": "audio",
 }
 _CALLS: Final = {"function_call": "arguments", "custom_tool_call": "input"}
-_OTHER_CALLS: Final = ("computer_call", "local_shell_call", "shell_call", "apply_patch_call")
+_OTHER_CALLS: Final = {
+    **dict.fromkeys(("computer_call", "local_shell_call", "shell_call", "apply_patch_call"), "call_id"),
+    "tool_search_call": "call_id",
+    "mcp_approval_request": "id",
+}
+"""Calls that are kept as their JSON text, and the field that their answers name."""
+_OTHER_ANSWERS: Final = {"tool_search_output": "call_id", "mcp_approval_response": "approval_request_id"}
+REFERENCE: Final = "item_reference"
 
 
 def read_openai_responses(items: Sequence[JsonObject]) -> tuple[Message, ...]:
@@ -53,23 +60,39 @@ def read_openai_responses(items: Sequence[JsonObject]) -> tuple[Message, ...]:
 
 
 def _read_item(item: JsonObject, index: int) -> Message:
-    kind = optional_text(item, "type", index) or "message"
+    kind = optional_text(item, "type", index) or (REFERENCE if is_reference(item) else "message")
     if kind == "message":
         role = role_of(item, tuple(ROLES), index)
         return Message(index, ROLES[role], role, read_content(item.get("content"), "content", index), item)
-    if kind in _CALLS:
-        name = as_identifier(item, "name", "", index)
-        text = as_text(item.get(_CALLS[kind]), _CALLS[kind], index)
-        part = Part("tool_call", text, name, as_identifier(item, "call_id", "", index), item)
-        return Message(index, "assistant", kind, (part,), item)
-    if kind in _OTHER_CALLS:
-        part = Part("tool_call", compact_json(item, index), kind, as_identifier(item, "call_id", "", index), item)
-        return Message(index, "assistant", kind, (part,), item)
     if kind.endswith("_call_output"):
         return Message(index, "tool", kind, _read_output(item, index), item)
+    # A hosted tool search has no id, neither in its call nor in its output.
+    is_hosted = kind.startswith("tool_search_") and item.get("call_id") is None
+    if kind in _OTHER_ANSWERS and not is_hosted:
+        call_id = as_identifier(item, _OTHER_ANSWERS[kind], "", index)
+        parts = (Part("tool_result", call_id=call_id, raw=item), Part("other", compact_json(item, index), raw=item))
+        return Message(index, "tool", kind, parts, item)
     if kind == "reasoning":
-        return Message(index, "assistant", kind, (_read_reasoning(item, index),), item)
-    return Message(index, "assistant", kind, (Part("other", compact_json(item, index), raw=item),), item)
+        part = _read_reasoning(item, index)
+    elif kind in _CALLS or (kind in _OTHER_CALLS and not is_hosted):
+        part = _read_call(item, kind, index)
+    else:
+        part = Part("other", compact_json(item, index), raw=item)
+    return Message(index, "assistant", kind, (part,), item)
+
+
+def _read_call(item: JsonObject, kind: str, index: int) -> Part:
+    if kind in _OTHER_CALLS:
+        call_id = as_identifier(item, _OTHER_CALLS[kind], "", index)
+        return Part("tool_call", compact_json(item, index), kind, call_id, item)
+    name = as_identifier(item, "name", "", index)
+    text = as_text(item.get(_CALLS[kind]), _CALLS[kind], index)
+    return Part("tool_call", text, name, as_identifier(item, "call_id", "", index), item)
+
+
+def is_reference(item: JsonObject) -> bool:
+    """Whether an item only names another one by its id; then its ``type`` may be left out."""
+    return item.get("id") is not None and item.keys() <= {"id", "type"} and item.get("type") in (None, REFERENCE)
 
 
 def read_content(content: JsonValue, where: str, index: int | None) -> tuple[Part, ...]:
@@ -96,6 +119,12 @@ def _read_output(item: JsonObject, index: int) -> tuple[Part, ...]:
     key = "id" if "call_id" not in item and item.get("type") == "local_shell_call_output" else "call_id"
     call_id = as_identifier(item, key, "", index)
     output = item.get("output")
+    if output is None and item.get("type") == "apply_patch_call_output":
+        return as_result((), call_id, raw=item)
+    if item.get("type") == "shell_call_output" and isinstance(output, list):
+        # One object for each command, without a type.
+        texts = (compact_json(one, index) for one in as_objects(output, "output", index))
+        return as_result(tuple(Part("text", text) for text in texts), call_id, raw=item)
     content = read_content([output] if isinstance(output, dict) else output, "output", index)
     return as_result(content, call_id, raw=item)
 

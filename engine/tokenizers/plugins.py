@@ -5,14 +5,14 @@ model that it does not serve. It is other people's code, so nothing of it is tak
 first count, everything it gives is checked, and at its first failure it is not asked again.
 """
 
-import logging
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import Distribution, EntryPoint, distributions
+from importlib.metadata import EntryPoint
 from typing import get_args
 
 from tokenward.engine.catalog import ModelInfo
+from tokenward.engine.entry_points import installed_entries
 from tokenward.engine.tokenizers.base import MakeTokenizer, Method, Tokenizer, TokenizerOptions
 from tokenward.engine.tokenizers.guarded import BrokenContract, Source, checked_count, failure
 
@@ -22,8 +22,6 @@ PROBES = ("", "tokenward", "Two words.\n\n\tAnd more: 1234.", "na\u00efve \u6f22
 """Texts that every tokenizer must be able to count: the empty one, plain ones, a lone surrogate, NUL."""
 
 MAX_NAME_CHARACTERS = 100
-
-_LOG = logging.getLogger(__name__)
 
 # `cache` alone lets two threads find the same plug-in twice, and each would have to fail on its own.
 _LOOKING = threading.Lock()
@@ -100,22 +98,7 @@ def installed_plugins() -> tuple[Plugin, ...]:
 @cache
 def found_plugins() -> tuple[Plugin, ...]:
     """See :func:`installed_plugins`, which lets one thread at a time look."""
-    found: dict[tuple[str, str], Plugin] = {}
-    for distribution in distributions():
-        for plugin in _plugins_of(distribution):
-            # A distribution further up the path hides one of the same name.
-            found.setdefault((plugin.name, plugin.distribution.partition(" ")[0]), plugin)
-    return tuple(plugin for _, plugin in sorted(found.items()))
-
-
-def _plugins_of(distribution: Distribution) -> Iterator[Plugin]:
-    try:
-        entries = [entry for entry in distribution.entry_points if entry.group == GROUP]
-        named = f"{distribution.name} {distribution.version}" if entries else ""
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with one package's metadata, the others count
-        _LOG.debug("The entry points of a distribution cannot be read: %s.", type(error).__name__)
-        return
-    yield from (Plugin(entry, named) for entry in entries)
+    return tuple(Plugin(entry, named) for entry, named in installed_entries(GROUP))
 
 
 class _Adopted:

@@ -240,6 +240,46 @@ def test_sentences(text: str, expected: list[str]) -> None:
     assert [piece.text for piece in read_pieces(text)] == expected
 
 
+@pytest.mark.parametrize("word", ["../../src/utils", "main..HEAD", "ASP.NET", "a?B", "x!Y", "v1.Beta"])
+def test_nothing_is_cut_inside_a_word(word: str) -> None:
+    prose = "The parser fails on the parser input and the parser must be fixed. "
+    messages: list[JsonObject] = [
+        {"role": "user", "content": "Why?"},
+        {"role": "assistant", "content": f"{prose}Take the parser of {word} for it. {prose}"},
+        {"role": "user", "content": "Go on."},
+    ]
+    for target in (0.02, 0.2, 0.6):
+        now = str(compress(messages, target).messages[1]["content"])
+        assert f"Take the parser of {word} for it." in now or "Take" not in now
+        assert "for it" not in now or word in now
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "\u201aein  zitat\u2018",
+        "\u201ait\u2019s  so\u2019",
+        "\u2039un  texte\u203a",
+        "\u300a一个  标题\u300b",
+        "\u3008一个  标题\u3009",
+        "\uff02a  b\uff02",
+        "github.com/foo/bar/issues/12....",
+        "docs.example.org:8080/a....b....",
+        "localhost:3000/x....",
+        "127.0.0.1/x....",
+    ],
+)
+def test_quotes_of_any_kind_and_urls_without_a_scheme_stay(kept: str) -> None:
+    text = f"It  is so. It says {kept} and more. It  ends."
+    assert squeezed(text) == f"It is so. It says {kept} and more. It ends."
+    assert [piece.locked for piece in read_pieces(text)] == [False, True, False]
+
+
+@pytest.mark.parametrize("mark", ["\u201a", "\u2039", "\u300a", "\u3008", "\uff02"])
+def test_a_quote_that_never_closes_protects_all(mark: str) -> None:
+    assert squeezed(f"It  is {mark}so. It  ends.") == f"It  is {mark}so. It  ends."
+
+
 def essay() -> str:
     return " ".join(
         f"Sentence {chr(97 + i)} talks about {_NOUNS[i % 9]} and what it {_VERBS[i % 8]}." for i in range(20)
@@ -295,11 +335,13 @@ def chat(text: str) -> list[JsonObject]:
     return [{"role": "user", "content": text}]
 
 
-@pytest.mark.parametrize("target", [0, -0.1, 0.95, 1, float("nan")])
-def test_a_target_out_of_range_is_refused(target: float) -> None:
+@pytest.mark.parametrize("target", [0, -0.1, 0.95, 1, float("nan"), "0.2", None, True])
+def test_a_target_out_of_range_is_refused(target: object) -> None:
     with pytest.raises(InvalidInput) as caught:
         TokenOptimizer(counter()).compress_messages(
-            [{"role": "user", "content": "Hi"}], "gpt-4o", target_reduction=target
+            [{"role": "user", "content": "Hi"}],
+            "gpt-4o",
+            target_reduction=target,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         )
     assert caught.value.field == "target_reduction"
 
@@ -307,7 +349,7 @@ def test_a_target_out_of_range_is_refused(target: float) -> None:
 _AWKWARD: Final = (
     "{", "{a} ", "[a ", "[1,\n", '{"\\"', "`", "``` ", "'a ", "a'", "<a ", "(. ", " \n", "a    ", '"a" ', '"', "A. ",
     "\t", "- ", "> ", "!", "?", "?!", "…", ".", ".…", "a.", "a-", "a", "+a", "|", "]", "\u201d", "; ", "a:", "\u2018",
-    "«", "_", "A b\n",
+    "«", "_", "A b\n", "\u201a", "\u201a\u2019", "\u2039", "\u2039\u203a", "\u300a", "\uff02", "a.b", "a.b ", "a.b/",
 )  # fmt: skip
 
 

@@ -21,6 +21,8 @@ TOOL_RESULT: JsonObject = {"type": "tool_result", "tool_use_id": "t1", "content"
 USING: JsonObject = {"role": "assistant", "content": [TOOL_USE]}
 GEMINI: JsonObject = {"role": "user", "parts": [{"text": "hello"}]}
 ITEM_CALL: JsonObject = {"type": "function_call", "call_id": "r1", "name": "add", "arguments": "{}"}
+DUMPED_REASONING: JsonObject = {"type": "reasoning", "id": "rs_1", "summary": [], "content": None, "status": None}
+MARKED: JsonObject = {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
 
 
 def kinds(parts: tuple[Part, ...]) -> list[tuple[str, str, str, str]]:
@@ -48,6 +50,14 @@ FOUND: list[tuple[list[JsonObject], Format]] = [
     ([GEMINI], "gemini"),
     ([{"parts": [{"text": "x"}]}], "gemini"),
     ([{"role": "function", "parts": [{"functionResponse": {"name": "f", "response": {}}}]}], "gemini"),
+    ([PLAIN, DUMPED_REASONING, ITEM_CALL], "openai_responses"),
+    ([PLAIN, {"id": "msg_1"}], "openai_responses"),
+    ([ITEM_CALL, {"role": "user", "content": [{"type": "text", "text": "x"}]}], "openai_responses"),
+    ([{"type": "message", "role": "assistant", "content": [{"type": "text", "text": "x"}]}], "anthropic"),
+    ([{"role": "system", "content": [MARKED]}, PLAIN, CALLING, ANSWER], "openai"),
+    ([SYSTEM, {"role": "user", "content": [MARKED]}], "openai"),
+    ([PLAIN, {"role": "user", "content": [MARKED]}], "anthropic"),
+    ([GEMINI, {"role": "tool", "parts": [{"functionResponse": {"name": "f", "response": {}}}]}], "gemini"),
     ([], "openai"),
 ]
 
@@ -176,6 +186,65 @@ def test_openai_responses() -> None:
     assert read[5].raw_role == "custom_tool_call"
 
 
+APPROVAL: JsonObject = {"type": "mcp_approval_request", "id": "ap", "name": "g", "arguments": "{}"}
+APPROVED: JsonObject = {"type": "mcp_approval_response", "approval_request_id": "ap", "approve": True}
+RAN: JsonObject = {"stdout": "a.py", "stderr": "", "outcome": {"type": "exit", "exit_code": 0}}
+PAIRS: list[tuple[JsonObject, JsonObject, str]] = [
+    (APPROVAL, APPROVED, "ap"),
+    (
+        {"type": "tool_search_call", "call_id": "s", "arguments": {}},
+        {"type": "tool_search_output", "call_id": "s", "tools": []},
+        "s",
+    ),
+    (
+        {"type": "shell_call", "call_id": "c", "action": {"commands": ["ls"]}},
+        {"type": "shell_call_output", "call_id": "c", "output": [RAN]},
+        "c",
+    ),
+    (
+        {"type": "apply_patch_call", "call_id": "p", "operation": {"type": "delete_file", "path": "a"}},
+        {"type": "apply_patch_call_output", "call_id": "p", "status": "completed"},
+        "p",
+    ),
+    (
+        {"type": "apply_patch_call", "call_id": "p", "operation": {"type": "delete_file", "path": "a"}},
+        {"type": "apply_patch_call_output", "call_id": "p", "status": "completed", "output": None},
+        "p",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "answer", "call_id"), PAIRS, ids=[str(pair[1]["type"]) for pair in PAIRS])
+def test_calls_and_answers_of_the_provider_s_tools_are_paired(
+    call: JsonObject, answer: JsonObject, call_id: str
+) -> None:
+    read = read_messages([PLAIN, call, answer]).messages
+    assert [message.role for message in read] == ["user", "assistant", "tool"]
+    assert read[1].calls == read[2].answers == (call_id,)
+
+
+def test_the_output_of_a_shell_is_counted_as_it_is_written() -> None:
+    read = read_messages([PLAIN, *PAIRS[2][:2]]).messages
+    assert '"stdout":"a.py"' in read[2].parts[0].text
+
+
+def test_a_hosted_tool_search_has_no_id_to_pair_by() -> None:
+    items: list[JsonObject] = [
+        {"type": "tool_search_call", "call_id": None, "arguments": {}, "execution": "server"},
+        {"type": "tool_search_output", "call_id": None, "tools": [], "execution": "server"},
+    ]
+    read = read_messages(items).messages
+    assert [(message.role, message.parts[0].kind) for message in read] == [("assistant", "other")] * 2
+
+
+@pytest.mark.parametrize(
+    "item", [{"id": "msg_1"}, {"id": "msg_1", "type": None}, {"id": "x", "type": "item_reference"}]
+)
+def test_an_item_may_stand_for_another_one(item: JsonObject) -> None:
+    read = read_messages([PLAIN, item], "openai_responses").messages
+    assert (read[1].role, read[1].raw_role, read[1].parts[0].kind) == ("assistant", "item_reference", "other")
+
+
 def test_anthropic() -> None:
     image: JsonObject = {"type": "image", "source": {"type": "base64", "data": "AA=="}}
     result: JsonObject = {"type": "tool_result", "tool_use_id": "t1", "content": [{"type": "text", "text": "2"}, image]}
@@ -231,6 +300,31 @@ def test_gemini_pairs_calls_without_ids_by_name_and_order() -> None:
     assert read[1].calls == ("functionCall@1.1", "functionCall@1.2", "g1")
     assert read[2].answers == ("functionCall@1.1", "g1", "functionCall@1.2", "functionResponse@2.3")
     assert read[1].parts[3].text == "{}"
+
+
+def test_gemini_as_its_library_writes_it() -> None:
+    dumped: JsonObject = {"text": None, "thought": None, "inline_data": None, "function_response": None}
+    contents: list[JsonObject] = [
+        {"role": None, "parts": [{**dumped, "text": "add"}]},
+        {"role": "model", "parts": [{**dumped, "function_call": {"id": None, "name": "add", "args": {}}}]},
+        {"role": "tool", "parts": [{"text": None, "function_response": {"name": "add", "id": "z", "response": {}}}]},
+    ]
+    read = read_messages(contents, "gemini").messages
+    assert [(message.role, message.raw_role) for message in read] == [
+        ("user", "user"),
+        ("assistant", "model"),
+        ("tool", "tool"),
+    ]
+    assert [message.parts[0].kind for message in read] == ["text", "tool_call", "tool_result"]
+    assert read[1].calls == read[2].answers == ("functionCall@1.0",)
+
+
+def test_gemini_never_pairs_by_name_where_the_ids_differ() -> None:
+    contents: list[JsonObject] = [
+        {"role": "model", "parts": [{"functionCall": {"name": "add", "id": "a"}}]},
+        {"role": "user", "parts": [{"functionResponse": {"name": "add", "id": "b", "response": {}}}]},
+    ]
+    assert read_messages(contents).messages[1].answers == ("b",)
 
 
 def with_call(change: dict[str, JsonValue]) -> JsonObject:

@@ -54,12 +54,17 @@ LINK: JsonObject = {"type": "url", "url": "u"}
 RESPONSE: JsonObject = {"name": "f", "response": {"r": 1}, "parts": [GEMINI_IMAGE]}
 
 
+SEARCHED: tuple[JsonObject, JsonObject] = (
+    {"type": "tool_search_call", "call_id": "s", "arguments": {}},
+    {"type": "tool_search_output", "call_id": "s", "tools": [{"type": "function", "name": "f", "parameters": SCHEMA}]},
+)
 GIVEN: list[tuple[str, list[JsonObject], int]] = [
     ("claude-opus-4-8", blocks({"type": "document", "title": "Report", "source": PDF}), 2_000),
     ("claude-opus-4-8", blocks({"type": "document", "context": "mine", "source": LINK}), 2_000),
     ("claude-opus-4-8", blocks({"type": "document", "source": {"type": "content", "content": [IMAGE]}}), 1_000),
     ("gemini-2.5-pro", [{"role": "user", "parts": [{"functionResponse": RESPONSE}]}], 258),
     ("gpt-5", [HELLO, {"type": "reasoning", "summary": [], "encrypted_content": "x" * 20_000}], 2_000),
+    ("gpt-5", [HELLO, SEARCHED[0], SEARCHED[1]], 250),
     ("deepseek-chat", [HELLO, {"role": "assistant", "content": "hi", "reasoning_content": WORDS}], 300),
 ]
 
