@@ -8,7 +8,7 @@ STAMP := $(VENV)/.complete
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench bench-counting bench-ledger constraints clean
+.PHONY: help setup demo test lint format bench bench-counting bench-history bench-ledger constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -25,7 +25,7 @@ demo: $(STAMP) ## see it work
 	@$(BIN)/python docs/examples/demo.py
 
 test: $(STAMP) ## run the tests; fails below 90 % branch coverage
-	$(BIN)/python -m pytest -q --cov --cov-report=term
+	$(BIN)/python -m pytest -q -n auto --dist worksteal --cov --cov-report=term
 
 lint: $(STAMP) ## check style, types, arrows between rooms and file sizes
 	$(BIN)/ruff check
@@ -39,12 +39,16 @@ format: $(STAMP) ## put the code into shape
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(STAMP) ## measure: start-up, counting
+bench: $(STAMP) ## measure: start-up, the status line, counting
 	$(BIN)/python -m bench.initialize
+	$(BIN)/python -m bench.statusline
 	$(BIN)/python -m bench.counting --quick texts
 
 bench-counting: $(STAMP) ## measure counting: texts, requests, Claude, first counts and memory, the event loop; ARGS=--quick for a short run
 	$(BIN)/python -m bench.counting $(ARGS)
+
+bench-history: $(STAMP) ## measure trimming histories beside LiteLLM and LangChain, half an hour; ARGS=--quick for a short run
+	$(BIN)/python -m bench.trimming $(ARGS)
 
 bench-ledger: $(STAMP) ## measure the ledger against its peers, a quarter of an hour; ARGS=--quick for a short run
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --group bench

@@ -5,6 +5,7 @@ all of them used, against the limit, is the answer; calls per second are its pri
 """
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -16,8 +17,8 @@ from typing import Protocol
 
 import aiosqlite
 
-from bench.litellm_venv import litellm_rounds
 from bench.load import HELD_TOKENS, LIMITS, USAGE, Budget, Ledger
+from bench.peers import LITELLM, offline, run
 from bench.places import MissingError, Place
 from bench.redis_server import private_redis
 from bench.timing import print_table
@@ -197,11 +198,31 @@ def everybody(places: Sequence[Place], limit: int, rounds: int, missing: list[st
             missing.append(str(error))
         found = asyncio.run(contest(places, redis_url, limit, rounds))
     try:
-        version, calls = litellm_rounds(TASKS, limit, rounds, CALL_SECONDS, USAGE)
+        version, calls = litellm_rounds(limit, rounds)
         found[f"LiteLLM {version}, router budget"] = [Round(*one) for one in calls]
     except MissingError as error:
         missing.append(str(error))
     return found
+
+
+def litellm_rounds(limit: int, rounds: int) -> tuple[str, list[tuple[int, float]]]:
+    """LiteLLM's version, and calls and seconds of each round.
+
+    Raises:
+        MissingError: It cannot be installed or does not run.
+    """
+    options = {
+        "tasks": TASKS,
+        "limit": limit,
+        "rounds": rounds,
+        "call_seconds": CALL_SECONDS,
+        "input_tokens": USAGE.input_tokens,
+        "output_tokens": USAGE.output_tokens,
+    }
+    script = Path(__file__).with_name("litellm_router.py")
+    printed = run(LITELLM.name, [LITELLM.python(), script, json.dumps(options)], offline())
+    found = json.loads(printed.strip().splitlines()[-1])
+    return str(found["version"]), [(int(calls), float(seconds)) for calls, seconds in found["rounds"]]
 
 
 def measure(places: Sequence[Place], *, quick: bool) -> None:

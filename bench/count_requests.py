@@ -6,16 +6,10 @@ does, so that all but the last turn was counted before. `same`: the very request
 is counted, checked against a quota and priced. LiteLLM runs in a process of its own, in turns with ours.
 """
 
-import json
-import os
-import subprocess
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 
 from bench.count_speed import has_fast
-from bench.litellm_venv import python_with_litellm
+from bench.peers import LITELLM, Peer, started
 from bench.places import MissingError
 from bench.texts import Texts
 from bench.timing import compare, print_table
@@ -69,56 +63,16 @@ def grown_requests(texts: Texts) -> list[list[JsonObject]]:
     return requests
 
 
-class LiteLLM:
-    """LiteLLM's counter in its own process."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-        self.version = self._line()
-
-    def count(self, requests: Sequence[Sequence[JsonObject]]) -> tuple[float, int]:
-        """The seconds that counting these takes, and the count of the last."""
-        given = [{"model": MODEL, "messages": list(messages), "tools": list(TOOLS)} for messages in requests]
-        if self._process.stdin is None:
-            raise MissingError("LiteLLM: it has no standard input")
-        self._process.stdin.write(json.dumps(given) + "\n")
-        self._process.stdin.flush()
-        answer = json.loads(self._line())
-        return float(answer["seconds"]), int(answer["tokens"])
-
-    def _line(self) -> str:
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line:
-            raise MissingError("LiteLLM: its counter does not run")
-        return line.strip()
-
-
-@contextmanager
-def litellm() -> Generator[LiteLLM]:
-    """LiteLLM, without asking the network for prices."""
-    script = Path(__file__).with_name("litellm_counter.py")
-    command = [python_with_litellm(), script]
-    environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        try:
-            yield LiteLLM(process)
-        finally:
-            if process.stdin is not None:
-                process.stdin.close()
-
-
 def measure(*, quick: bool) -> None:
     """Print the table, or why there is none."""
     try:
-        with litellm() as theirs:
+        with started(LITELLM, "litellm_counter.py") as theirs:
             _measure(theirs, rounds=5 if quick else 21)
     except MissingError as error:
         print(f"\nNot measured: {error}")
 
 
-def _measure(theirs: LiteLLM, rounds: int) -> None:
+def _measure(theirs: Peer, rounds: int) -> None:
     rows: list[tuple[str, ...]] = [("requests", "LiteLLM", "tokenward", "speed", "quartiles", "tokens", "theirs")]
     cores = [("tiktoken", False), *([("toktok", True)] if has_fast("o200k_base") else [])]
     for core, fast in cores:
@@ -127,7 +81,7 @@ def _measure(theirs: LiteLLM, rounds: int) -> None:
     print_table(f"count_messages for {MODEL} against token_counter of LiteLLM {theirs.version}, per request", rows)
 
 
-def _row(theirs: LiteLLM, rounds: int, *, fast: bool, kind: str) -> tuple[str, ...]:
+def _row(theirs: Peer, rounds: int, *, fast: bool, kind: str) -> tuple[str, ...]:
     grown = kind == "grown"
     texts = Texts()
     counter = TokenCounter(cache_size=10_000, options=TokenizerOptions(fast=fast))
@@ -136,8 +90,10 @@ def _row(theirs: LiteLLM, rounds: int, *, fast: bool, kind: str) -> tuple[str, .
 
     def by_litellm() -> float:
         # Both count the same requests: whoever comes first in a pair makes them, and the other takes them.
-        seconds, counts["theirs"] = theirs.count(_taken(given, texts, grown=grown))
-        return seconds / REQUESTS
+        requests = _taken(given, texts, grown=grown)
+        answer = theirs.ask([{"model": MODEL, "messages": messages, "tools": TOOLS} for messages in requests])
+        counts["theirs"] = int(str(answer["tokens"]))
+        return float(str(answer["seconds"])) / REQUESTS
 
     def by_us() -> float:
         requests = _taken(given, texts, grown=grown)

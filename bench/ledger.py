@@ -1,7 +1,7 @@
 """The ledger's speed and exactness, as ratios against peers on the same work, measured in turns in one run.
 
-Parts: ``sqlite`` and ``postgres`` (reserve and settle per second), ``history`` (checks and reports with millions of
-events), ``bulk`` (recording many events), ``budgets`` (who stays under a limit), ``memory`` (of a process that records
+Parts: ``sqlite`` and ``postgres`` (reserve and settle per second), ``events`` (checks and reports with millions of
+them), ``bulk`` (recording many events), ``budgets`` (who stays under a limit), ``memory`` (of a process that records
 a million events). Work is measured at the store: pricing and counting tokens are not in it.
 """
 
@@ -17,11 +17,11 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from bench import budgets, bulk, history, memory, places, throughput
-from bench.history import History
+from bench import budgets, bulk, many_events, memory, places, throughput
+from bench.many_events import History
 from bench.places import MissingError, Place
 
-PARTS = ("sqlite", "postgres", "history", "bulk", "budgets", "memory")
+PARTS = ("sqlite", "postgres", "events", "bulk", "budgets", "memory")
 BYTES_PER_EVENT = 1_200
 """Of both databases, with indexes, rollup and Postgres' log; a generous estimate."""
 
@@ -41,7 +41,7 @@ def refuse_if_small(events: int) -> None:
     free, needed = shutil.disk_usage(tempfile.gettempdir()).free, events * BYTES_PER_EVENT
     if free < needed:
         raise MissingError(
-            f"history: {needed / 1e9:.0f} GB are needed in {tempfile.gettempdir()}, {free / 1e9:.0f} GB are free; "
+            f"events: {needed / 1e9:.0f} GB are needed in {tempfile.gettempdir()}, {free / 1e9:.0f} GB are free; "
             "give a smaller --events"
         )
 
@@ -51,14 +51,14 @@ def part(name: str, everywhere: Sequence[Place], past: History, *, quick: bool) 
     if name == "budgets":
         budgets.measure(everywhere, quick=quick)
         return
-    if name == "history":
+    if name == "events":
         refuse_if_small(past.events)
     for place in everywhere:
         if name in ("sqlite", "postgres"):
             if place.name.lower() == name:
                 asyncio.run(throughput.measure(place, quick=quick))
-        elif name == "history":
-            asyncio.run(history.measure(place, history=past, quick=quick))
+        elif name == "events":
+            asyncio.run(many_events.measure(place, history=past, quick=quick))
         elif name == "bulk":
             asyncio.run(bulk.measure(place, quick=quick))
         else:

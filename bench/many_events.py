@@ -17,8 +17,10 @@ from bench.places import Place
 from bench.raw import EVENT_COLUMNS, EVENT_REST, Raw, raw_at
 from bench.timing import compared, in_turns, print_table
 from tokenward.engine.limits import Amounts, Subjects
+from tokenward.engine.reports.report import ReportRequest
 from tokenward.engine.types import DAY_US, system_clock
 from tokenward.engine.usage import UsageQuery, UsageSum
+from tokenward.service import Tokenward
 from tokenward.storage.base import Reserve, UsageStore
 from tokenward.storage.factory import open_store
 
@@ -97,8 +99,8 @@ async def fill(raw: Raw, place: Place, history: History) -> None:
 
 
 @asynccontextmanager
-async def ledger_of(place: Place, history: History) -> AsyncGenerator[tuple[UsageStore, Raw]]:
-    """A store with a history, and a connection beside it."""
+async def ledger_of(place: Place, history: History) -> AsyncGenerator[tuple[UsageStore, Raw, str]]:
+    """A store with a history, a connection beside it, and its URL."""
     with place.new() as url:
         async with open_store(url) as store:
             for limit in LIMITS:
@@ -106,7 +108,7 @@ async def ledger_of(place: Place, history: History) -> AsyncGenerator[tuple[Usag
         async with raw_at(url) as raw:
             await fill(raw, place, history)
             async with open_store(url) as store:
-                yield store, raw
+                yield store, raw, url
 
 
 async def check(store: UsageStore, ttl_us: int | None) -> str | None:
@@ -162,14 +164,23 @@ def fields(one: UsageSum) -> tuple[int | str, ...]:
     )  # fmt: skip
 
 
-async def print_report(place: Place, store: UsageStore, raw: Raw, history: History, pairs: int) -> None:
-    """The table of the report over the last seven days by model, whose ends fall anywhere in an hour."""
+async def print_report(place: Place, service: Tokenward, raw: Raw, history: History, pairs: int) -> None:
+    """The table of the report over the last seven days by model, whose ends fall anywhere in an hour.
+
+    One sum alone, and the whole report of the service with its top users, hours, cache savings and anomalies.
+    """
+    store = await service.ledger()
     until_us = system_clock()
     since_us = until_us - 7 * DAY_US
 
     async def ours() -> float:
         start = time.perf_counter()
         await store.usage(UsageQuery(since_us, until_us, "model"))
+        return time.perf_counter() - start
+
+    async def whole() -> float:
+        start = time.perf_counter()
+        await service.usage_report(ReportRequest(since_us, until_us, "model"))
         return time.perf_counter() - start
 
     async def on_events() -> float:
@@ -181,12 +192,16 @@ async def print_report(place: Place, store: UsageStore, raw: Raw, history: Histo
     if said != (true := sums(await raw.rows(REPORT, (since_us, until_us)))):
         raise RuntimeError(f"the report says {said}, the events {true}")
     lines = sums(await raw.rows("SELECT count(*) FROM usage_hourly_all"))[0][0]
-    time_of = compared(await in_turns(ours, on_events, pairs))
+    await whole()  # reads the prices
+    one, all_of_it = [compared(await in_turns(left, on_events, pairs)) for left in (ours, whole)]
     print_table(
         f"Seven days by model on {place.name}: {history.events:,} events, {lines:,} lines of the rollup",
         [
             ("one report", "raw events", "tokenward", "ratio", "quartiles"),
-            ("sums", f"{time_of.right * 1e3:,.0f} ms", f"{time_of.left * 1e3:,.1f} ms", *time_of.ratio_cells),
+            *(
+                (name, f"{of.right * 1e3:,.0f} ms", f"{of.left * 1e3:,.1f} ms", *of.ratio_cells)
+                for name, of in (("sums", one), ("whole report", all_of_it))
+            ),
         ],
     )
 
@@ -195,9 +210,10 @@ async def measure(place: Place, *, history: History, quick: bool) -> None:
     """Print both tables of one database."""
     async with AsyncExitStack() as stack:
         start = time.perf_counter()
-        many, raw = await stack.enter_async_context(ledger_of(place, history))
+        many, raw, url = await stack.enter_async_context(ledger_of(place, history))
         seconds = time.perf_counter() - start
         print(f"\n{place.name}: {history.events:,} events made in {seconds:.0f} s", flush=True)
-        few, _ = await stack.enter_async_context(ledger_of(place, History(FEW, FEW // 10)))
+        few, _, _ = await stack.enter_async_context(ledger_of(place, History(FEW, FEW // 10)))
         await print_checks(place, few, many, history.heavy, 3 if quick else 10)
-        await print_report(place, many, raw, history, 2 if quick else 4)
+        service = await stack.enter_async_context(Tokenward.open(url))
+        await print_report(place, service, raw, history, 2 if quick else 4)
