@@ -21,12 +21,17 @@ _LOG = logging.getLogger(__name__)
 
 _MODULES = {
     "count": "cli_count",
-    "cost": "cli_money",
-    "models": "cli_money",
+    "cost": "cli_cost",
+    "models": "cli_models",
+    "prices": "cli_prices",
     "quota": "cli_quota",
     "budget": "cli_budget",
-    "report": "cli_usage",
-    "record": "cli_usage",
+    "report": "cli_report",
+    "predict": "cli_predict",
+    "what-if": "cli_judgements",
+    "replay": "cli_judgements",
+    "record": "cli_record",
+    "statusline": "cli_statusline",
     "db": "cli_db",
     "doctor": "cli_doctor",
 }
@@ -44,7 +49,7 @@ class Commands(click.Group):
         """A command by name, imported now."""
         if cmd_name not in _MODULES:
             return super().get_command(ctx, cmd_name)
-        command = getattr(import_module(f"tokenward.server.{_MODULES[cmd_name]}"), cmd_name)
+        command = getattr(import_module(f"tokenward.server.{_MODULES[cmd_name]}"), cmd_name.replace("-", "_"))
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> object:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tokenward.engine.times import rfc3339
 from tokenward.engine.types import JsonObject
 from tokenward.server.cli_quota import DENIED
 from tokenward.server.cli_session import Session, emit_json, json_option, pass_session
@@ -113,8 +114,6 @@ def _emit(answer: "BudgetAnswer", *, as_json: bool) -> None:
 
 def _document(answer: "BudgetAnswer") -> JsonObject:
     """The answer with its times as callers write them."""
-    from tokenward.tools.times import rfc3339  # noqa: PLC0415 - heavy
-
     document: JsonObject = asdict(answer)
     for name in ("expires", "ended"):
         moment_us = document.pop(f"{name}_us")
@@ -124,7 +123,6 @@ def _document(answer: "BudgetAnswer") -> JsonObject:
 
 def _show(console: "Console", answer: "BudgetAnswer") -> None:
     from tokenward.server.render import duration, line, money, table  # noqa: PLC0415 - heavy
-    from tokenward.tools.times import rfc3339  # noqa: PLC0415 - heavy
 
     if not answer.allowed:
         line(console, f"Denied. {answer.reason}", "bold red")

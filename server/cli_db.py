@@ -11,7 +11,8 @@ import click
 
 from tokenward.engine.errors import InvalidInput, shown
 from tokenward.engine.money import usd
-from tokenward.engine.types import DAY_US, MINUTE_US, JsonObject, JsonValue
+from tokenward.engine.times import rfc3339
+from tokenward.engine.types import DAY_US, QUARTER_HOUR_US, JsonObject, JsonValue
 from tokenward.server.cli_files import input_stream, output_stream
 from tokenward.server.cli_session import Session, emit_json, json_option, pass_session, warn
 from tokenward.storage.factory import is_postgres
@@ -29,7 +30,6 @@ _Answer = TypeVar("_Answer")
 MIN_KEPT_DAYS = 62
 """Events are kept at least so long: limits of a month are rebuilt from them, also by a clock that went back a month."""
 
-_QUARTER_HOUR_US = 15 * MINUTE_US
 _AGE = re.compile(r"([1-9][0-9]{0,4})([dw])", re.ASCII)
 _AGE_DAYS = {"d": 1, "w": 7}
 
@@ -143,7 +143,7 @@ def db_prune(session: Session, *, age: str, dry_run: bool, yes: bool, as_json: b
     async def look(store: "UsageStore", context: "ToolContext") -> tuple[int, int]:
         from tokenward.engine.usage import UsageQuery  # noqa: PLC0415 - heavy
 
-        before_us = max(0, (context.service.clock() - days * DAY_US) // _QUARTER_HOUR_US * _QUARTER_HOUR_US)
+        before_us = max(0, (context.service.clock() - days * DAY_US) // QUARTER_HOUR_US * QUARTER_HOUR_US)
         if not before_us:
             return before_us, 0
         # By session, because only that is summed from the events themselves: an earlier prune may have been cut short.
@@ -309,8 +309,6 @@ def _with_store(session: Session, work: "Callable[[UsageStore, ToolContext], Awa
 
 
 def _time(moment_us: int | None) -> str | None:
-    from tokenward.tools.times import rfc3339  # noqa: PLC0415 - heavy
-
     return None if moment_us is None else rfc3339(moment_us)
 
 

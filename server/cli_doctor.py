@@ -42,9 +42,10 @@ class Finding:
 @pass_session
 def doctor(session: Session, *, as_json: bool) -> None:
     """Check the installation, the settings, the ways of counting and the store. Exits with 1 if something is broken."""
-    findings = [*_installation(), *_guarded("vocabularies", _vocabularies), *_guarded("prices", _prices)]
+    findings = [*_installation(), *_guarded("vocabularies", _vocabularies)]
     findings += _guarded("settings", lambda: _settings(session))
     if not any(one.subject == "settings" and one.verdict == "broken" for one in findings):
+        findings += _guarded("prices", lambda: _prices(session))
         findings += _guarded("counting", lambda: _counting(session))
         findings += _guarded("store", lambda: _store(session))
     broken = any(one.verdict == "broken" for one in findings)
@@ -89,13 +90,6 @@ def _vocabularies() -> Iterator[Finding]:
     yield Finding("vocabularies", "ok", f"checksums right: {', '.join(names)}")
 
 
-def _prices() -> Iterator[Finding]:
-    from tokenward.engine.price_book import price_source  # noqa: PLC0415 - heavy
-
-    source, date = price_source()
-    yield Finding("prices", "note" if date == "unknown" else "ok", f"{source}, as of {date}")
-
-
 # Settings -----------------------------------------------------------------------------------------------------------
 
 
@@ -116,6 +110,7 @@ def _settings(session: Session) -> Iterator[Finding]:
             source = "file" if name in in_file else "default"
         yield Finding(name, "ok", f"{_value(settings, name)} ({source})")
     yield from _missing_roots(settings.roots)
+    yield from _alerts(settings)
 
 
 def _missing_roots(roots: Sequence[Path]) -> Iterator[Finding]:
@@ -125,6 +120,13 @@ def _missing_roots(roots: Sequence[Path]) -> Iterator[Finding]:
         yield Finding("roots", "broken" if len(missing) == len(roots) else "note", f"there is no folder {one}")
 
 
+def _alerts(settings: "Settings") -> Iterator[Finding]:
+    """Whether alert hooks could work here; none is run."""
+    for hook in settings.alert_hooks:
+        problem = hook.problem()
+        yield Finding(f"alert {hook.label}", "broken" if problem else "ok", problem or "usable; not run here")
+
+
 def _value(settings: "Settings", name: str) -> str:
     from tokenward.server.settings import masked  # noqa: PLC0415 - heavy
 
@@ -132,12 +134,24 @@ def _value(settings: "Settings", name: str) -> str:
         return masked(settings.store)
     if name == "limits":
         return f"{len(settings.limits)} set" if settings.limits else "none"
+    if name == "alerts":
+        return f"{len(settings.alerts)} set" if settings.alerts else "none"
     if name == "tokenizers":
         return f"{len(settings.tokenizers)} files" if settings.tokenizers else "none"
     if name == "roots":
         return os.pathsep.join(str(one) for one in settings.roots) or "none"
     value: object = getattr(settings, name)
     return str(value) if value not in ({}, "") else "none"
+
+
+def _prices(session: Session) -> Iterator[Finding]:
+    """Which price list is in force, and an updated one that cannot be."""
+    from tokenward.price_update import PriceFile  # noqa: PLC0415 - heavy
+
+    found = PriceFile(session.settings().prices_file).status()
+    yield Finding("prices", "note" if found.age_days is None else "ok", f"{found.source}, as of {found.date}")
+    if found.warning:
+        yield Finding("price file", "broken", found.warning)
 
 
 def _counting(session: Session) -> Iterator[Finding]:

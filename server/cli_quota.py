@@ -1,16 +1,15 @@
 """``tokenward quota``: limits, how they stand, and whether some work would fit."""
 
-import re
-from itertools import product
 from typing import TYPE_CHECKING
 
 import click
 
-from tokenward.engine.errors import InvalidInput, nearest, shown
-from tokenward.engine.limits import METRICS, Metric, TokenLimit
-from tokenward.engine.money import nano, usd
+from tokenward.engine.errors import InvalidInput
+from tokenward.engine.limits import TokenLimit
+from tokenward.engine.money import usd
 from tokenward.engine.types import JsonObject
-from tokenward.engine.windows import WINDOWS, Mode, Window
+from tokenward.engine.windows import Mode
+from tokenward.server.cli_limits import amount_of, limit_json, metric_and_window
 from tokenward.server.cli_session import Session, emit, emit_json, json_option, pass_session, read_request
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from tokenward.tools.definition import ToolContext
 
 DENIED = 3
-_INTEGER = re.compile(r"[0-9][0-9_]{0,20}", re.ASCII)
 
 
 @click.group()
@@ -64,7 +62,7 @@ def quota_list(session: Session, *, subject: str | None, as_json: bool) -> None:
         return await context.service.limits(subject)
 
     limits = session.run(work)
-    listed: JsonObject = {"limits": [_limit_json(one) for one in limits]}
+    listed: JsonObject = {"limits": [{"subject": one.subject, **limit_json(one)} for one in limits]}
 
     def show(console: "Console") -> None:
         from tokenward.server.render import table  # noqa: PLC0415 - heavy
@@ -107,20 +105,21 @@ def quota_set(
       tokenward quota set user:alice tokens/day 100000
       tokenward quota set default cost/month 25.00 --timezone Europe/Berlin
     """  # noqa: D301 - click reads the character
-    metric, window = _metric_and_window(what)
+    metric, window = metric_and_window(what)
     if calendar is None:
         calendar = window == "month" or timezone is not None
     if timezone is not None and not calendar:
         raise click.UsageError("--timezone goes with --calendar: a rolling window is the same everywhere.")
     mode: Mode = "calendar" if calendar else "rolling"
-    made = TokenLimit(subject, metric, window, _limit_amount(metric, limit), mode, timezone or _timezone(session, mode))
+    zone = _timezone(session, mode) if timezone is None else timezone
+    made = TokenLimit(subject, metric, window, amount_of("LIMIT", metric, limit), mode, zone)
 
     async def work(context: "ToolContext") -> None:
         await context.service.set_limit(made)
 
     session.run(work)
     emit_json(
-        {"set": True, **_limit_json(made)},
+        {"set": True, "subject": made.subject, **limit_json(made)},
         as_json=as_json,
         show=lambda console: _say(console, f"Set: {made.label} at most {_amount(made)}, {_mode(made)}."),
     )
@@ -137,7 +136,7 @@ def _timezone(session: Session, mode: Mode) -> str:
 @pass_session
 def quota_delete(session: Session, *, subject: str, what: str, as_json: bool) -> None:
     """Delete a limit. What was used stays in the ledger."""
-    metric, window = _metric_and_window(what)
+    metric, window = metric_and_window(what)
     named = TokenLimit(subject, metric, window, 0)
 
     async def work(context: "ToolContext") -> bool:
@@ -228,42 +227,7 @@ def quota_release(session: Session, *, reservation_id: str, as_json: bool) -> No
     emit(back, as_json=as_json, show=lambda console: _say(console, said))
 
 
-# Reading values -----------------------------------------------------------------------------------------------------
-
-
-def _metric_and_window(written: str) -> tuple[Metric, Window]:
-    for metric, window in product(METRICS, WINDOWS):
-        if written == f"{metric}/{window}":
-            return metric, window
-    hint = nearest(written, [f"{metric}/{window}" for metric, window in product(METRICS, WINDOWS)])
-    accepted = "give tokens, cost or requests, a slash, and minute, hour, day or month"
-    raise InvalidInput("METRIC/WINDOW", f"{shown(written)} is not a limit's name; {accepted}.{hint}")
-
-
-def _limit_amount(metric: Metric, written: str) -> int:
-    """Nano-dollars for a cost in USD, else the integer."""
-    if metric == "cost":
-        try:
-            return nano(written.removeprefix("$"))
-        except InvalidInput as error:
-            raise InvalidInput("LIMIT", str(error).partition(": ")[2]) from None
-    if not _INTEGER.fullmatch(written):
-        raise InvalidInput("LIMIT", f"{shown(written)} is not a number of {metric}; give digits, such as 100000.")
-    return int(written.replace("_", ""))
-
-
 # For people ---------------------------------------------------------------------------------------------------------
-
-
-def _limit_json(limit: TokenLimit) -> JsonObject:
-    return {
-        "subject": limit.subject,
-        "metric": limit.metric,
-        "window": limit.window,
-        "limit": usd(limit.limit) if limit.metric == "cost" else limit.limit,
-        "mode": limit.mode,
-        "timezone": limit.timezone,
-    }
 
 
 def _amount(limit: TokenLimit) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _Answer = TypeVar("_Answer")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print compact JSON instead of tables.")
+since_option = click.option("--since", metavar="DATE", help="From 2026-11-21, or RFC 3339.")
+until_option = click.option("--until", metavar="DATE", help="To, not included; now by default.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,8 @@ class Session:
         settings = self.settings()
 
         async def worked() -> _Answer:
-            async with open_context(settings) as context:
+            # A command is over at once: an alert that it claimed would else be lost with its hook.
+            async with open_context(settings, see_alerts_through=True) as context:
                 return await work(context)
 
         try:

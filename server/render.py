@@ -5,6 +5,7 @@ User's text is never read as markup, and characters that a terminal would obey a
 
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from decimal import ROUND_HALF_UP, Decimal
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -12,10 +13,13 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
+from tokenward.engine.currency import Currency
 from tokenward.server.cli_session import plain
 from tokenward.tools.definition import ReportProgress
 
 _WIDE = 10_000
+_LEAST_NAME = 12
+_CENT = Decimal("0.01")
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -34,6 +38,9 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, footer: S
         footer: A last row, set apart.
     """
     made = Table(box=SIMPLE_HEAD, show_footer=footer is not None, pad_edge=False)
+    cells = [[cell(value) for value in row] for row in rows]
+    # On a narrow terminal names are folded, but never away, and what is cut of a number is marked.
+    least = min(_LEAST_NAME, max((one[0].cell_len for one in cells), default=0))
     for index, column in enumerate(columns):
         right = column.startswith(">")
         made.add_column(
@@ -41,10 +48,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, footer: S
             footer="" if footer is None else cell(footer[index]),
             justify="right" if right else "left",
             no_wrap=right,
-            overflow="fold",
+            overflow="ellipsis" if right else "fold",
+            min_width=least if index == 0 else None,
         )
-    for row in rows:
-        made.add_row(*(cell(value) for value in row))
+    for row in cells:
+        made.add_row(*row)
     return made
 
 
@@ -75,6 +83,16 @@ def bounds(lower: int, upper: int, *, exact: bool) -> str:
 def money(usd: str | None) -> str | None:
     """``$0.004125``."""
     return None if usd is None else f"${usd}"
+
+
+def money_in(amount_nano: int, currency: Currency) -> str:
+    """An amount for people: ``$3.41``, ``0.0031 EUR``. Cents from one unit on, below that four decimals, or all."""
+    exact = currency.text(amount_nano)
+    amount = abs(Decimal(exact))
+    text = exact
+    if amount >= _CENT:
+        text = f"{Decimal(exact).quantize(_CENT if amount >= 1 else _CENT * _CENT, ROUND_HALF_UP):,}"
+    return currency.label(text)
 
 
 def duration(seconds: int) -> str:

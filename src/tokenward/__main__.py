@@ -1,6 +1,6 @@
 """``python -m tokenward``: the command line."""
 
-from tokenward.server.cli import main
+from tokenward.server.entry import main
 
 if __name__ == "__main__":
     main()

@@ -105,7 +105,7 @@ def test_wheel_names_its_licences_and_its_command(released: Path) -> None:
         commands = archive.read(by_name["entry_points.txt"]).decode()
     assert "License-Expression: MIT" in metadata
     assert f"Version: {pyproject()['project']['version']}" in metadata
-    assert "tokenward = tokenward.server.cli:main" in commands
+    assert "tokenward = tokenward.server.entry:main" in commands
 
 
 def test_wheel_is_the_same_straight_from_the_checkout(checkout: Path, released: Path, tmp_path: Path) -> None:

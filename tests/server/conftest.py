@@ -23,6 +23,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "TOKENWARD_CONFIG": str(tmp_path / "config.toml"),
         "TOKENWARD_STORE": f"sqlite:///{tmp_path / 'ledger.db'}",
         "TOKENWARD_USER": "alice",
+        "TOKENWARD_PRICES_FILE": str(tmp_path / "prices.json"),
     }
 
 

@@ -348,11 +348,20 @@ def test_what_a_request_was_counted_as_is_learned_from(answer: Json, run: Run) -
     assert "nothing was learned" in run("record", *usage, "--counted", "9000").stderr
 
 
+def test_an_estimate_is_recorded_as_one(answer: Json, run: Run) -> None:
+    usage = ["--model", "gemini-2.5-pro", "--input", "1100", "--output", "1"]
+    answer("record", *usage, "--estimated")
+    answer("record", *usage)
+    run("db", "export", "archive.jsonl")
+    lines = [json.loads(line) for line in Path("archive.jsonl").read_text(encoding="ascii").splitlines()]
+    assert [one.get("estimated") for one in lines if one["kind"] == "event"] == [True, None]
+
+
 def test_an_unpriced_model_is_recorded_without_a_cost(run: Run) -> None:
     result = run("record", "--model", "nobody-knows-this", "--input", "1", "--output", "1")
     assert "an unknown price" in result.stdout
     assert "Warning: Recorded without a cost" in result.stderr
-    assert "1 unpriced" in run("report").stdout
+    assert "1 request has no known price" in run("report").stdout
 
 
 def test_report_by_model_with_top_users_and_a_forecast(run: Run) -> None:

@@ -32,6 +32,11 @@ def record(run: Run, *days: int, model: str = "gpt-4o") -> None:
         assert result.exit_code == 0, result.stderr
 
 
+def of_the_period(report: dict[str, Any]) -> dict[str, Any]:
+    """A report without its end, which is the moment it was asked for."""
+    return {name: value for name, value in report.items() if name != "end"}
+
+
 def totals(answer: Json) -> dict[str, Any]:
     report = answer("report", "--since", ago(300))
     found: dict[str, Any] = report["totals"]
@@ -120,7 +125,9 @@ def test_a_ledger_moves_to_postgres(run: Run, answer: Json, postgres_url: str) -
     assert (status["kind"], status["events"], status["partitioned"]) == ("postgres", 2, False)
     assert status["store"].endswith("?***")
     since = ago(300)
-    assert answer(*postgres, "report", "--since", since) == answer("report", "--since", since)
+    assert of_the_period(answer(*postgres, "report", "--since", since)) == of_the_period(
+        answer("report", "--since", since)
+    )
     back = run(*postgres, "db", "export").stdout
     events = [line for line in content.splitlines() if '"kind":"event"' in line]
     assert events == [line for line in back.splitlines() if '"kind":"event"' in line]
@@ -206,7 +213,7 @@ def test_export_to_a_file_and_import_into_another_store(run: Run, answer: Json) 
     again = answer(*other, "db", "import", "ledger.jsonl")
     assert (again["events"], again["known_events"], again["limits"], again["kept_limits"]) == (0, 3, 0, 1)
     since = ago(30)
-    reports = [answer(*store, "report", "--since", since, "--group-by", "day") for store in ([], other)]
+    reports = [of_the_period(answer(*store, "report", "--since", since, "--group-by", "day")) for store in ([], other)]
     assert reports[0] == reports[1]
     assert reports[0]["totals"]["requests"] == 3
 
@@ -369,5 +376,5 @@ def test_aliases_of_the_settings_give_a_price(run: Run, answer: Json) -> None:
     Path("alias.toml").write_text('[aliases]\nown-name = "gpt-4o"', encoding="utf-8")
     done = answer("--config", "alias.toml", "db", "reprice")["models"]
     assert [(one["changed"], one["unknown"], one["old_cost"]) for one in done] == [(1, 0, "0.00")]
-    assert totals(answer)["unpriced_requests"] is None
+    assert totals(answer)["unpriced_requests"] == 0
     assert totals(answer)["cost"] == done[0]["new_cost"]

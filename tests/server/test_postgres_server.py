@@ -179,14 +179,17 @@ def test_the_url_is_all_that_a_server_needs(store: str, tmp_path: Path) -> None:
         {
             "key": "gpt-4o",
             "requests": 1,
-            "unpriced_requests": None,
             "input_tokens": 300,
             "output_tokens": 50,
             "cached_tokens": 0,
+            "cache_write_tokens": None,
             "reasoning_tokens": 0,
             "total_tokens": 350,
             "cost": "0.00125",
+            "unpriced_requests": None,
+            "estimated_requests": None,
             "average_tokens_per_request": 350.0,
+            "average_cost_per_request": "0.00125",
         }
     ]
     assert (denied["allowed"], denied["denied_by"]) == (False, "default, tokens per day")
