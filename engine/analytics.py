@@ -4,136 +4,43 @@ A pure function of its request and the sums. A store sums by quarter hours since
 time zone are whole numbers of those, so one sum serves all zones and the change of the clocks.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, replace
+from datetime import timedelta
+from heapq import nsmallest
 from random import Random
-from typing import Literal, TypeAlias, TypeVar, get_args
 from zoneinfo import ZoneInfo
 
-from tokenward.engine.errors import InvalidInput, nearest, shown
-from tokenward.engine.forecast import DayUsage, Forecast, forecast
-from tokenward.engine.usage import Dimension, UsageSum
+from tokenward.engine.pricing import CostCalculator
+from tokenward.engine.quota import LimitStatus
+from tokenward.engine.reports.forecast import Forecast, day_usage, forecast
+from tokenward.engine.reports.local_days import days_between, grouped, whole_days
+from tokenward.engine.reports.prediction import CostPrediction, PredictionRequest, predict
+from tokenward.engine.reports.report import Position, ReportRequest, UsageReport, UsageStats
+from tokenward.engine.reports.sum_prices import SumPrices
+from tokenward.engine.times import local
+from tokenward.engine.usage import Dimension, UsageSum, summed
 from tokenward.engine.zones import time_zone
-
-GroupBy: TypeAlias = Literal["user", "model", "session", "group", "endpoint", "day", "hour_of_day"]
 
 MAX_FILLED_DAYS = 400
 """Days without usage are listed as rows of zero in periods up to this length."""
-
-MAX_FORECAST_DAYS = 366
-MAX_ROWS = 1_000
-_Key = TypeVar("_Key")
-_QUARTER_SECONDS = 900
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST_US = 250_000_000_000 * 1_000_000
-"""A bound on times, in the year 9892: every zone's dates and a forecast's days stay within the calendar."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRequest:
-    """What to report.
-
-    Attributes:
-        start_us: Start of the period, in microseconds UTC, inside it.
-        end_us: End of the period, outside it.
-        group_by: What the rows are.
-        timezone: IANA name of the zone whose days and hours are meant.
-        top: How many users to name at most.
-        forecast_days: Forecast so many coming days, 1 to 366.
-        offset: Skip so many rows.
-        limit: Give at most so many rows, 1 to 1,000.
-        user: Report on one user only.
-
-    Raises:
-        InvalidInput: An empty period, an unknown zone, or a number out of its range.
-    """
-
-    start_us: int
-    end_us: int
-    group_by: GroupBy = "user"
-    timezone: str = "UTC"
-    top: int = 10
-    forecast_days: int | None = None
-    offset: int = 0
-    limit: int = 50
-    user: str | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.start_us < self.end_us <= _LATEST_US:
-            raise InvalidInput("end", "the period is empty or out of range; give an end after the start, from 1970 on.")
-        if self.group_by not in get_args(GroupBy):
-            known = get_args(GroupBy)
-            problem = f"{shown(self.group_by)} is not one of {', '.join(known)}.{nearest(str(self.group_by), known)}"
-            raise InvalidInput("group_by", problem)
-        _in_range("top", self.top, 0, MAX_ROWS)
-        _in_range("offset", self.offset, 0, None)
-        _in_range("limit", self.limit, 1, MAX_ROWS)
-        if self.forecast_days is not None:
-            _in_range("forecast_days", self.forecast_days, 1, MAX_FORECAST_DAYS)
-        time_zone(self.timezone)
-
-
-@dataclass(frozen=True, slots=True)
-class UsageStats(UsageSum):
-    """The sums of one group of a report.
-
-    ``key`` is the user, model, session, group or endpoint (empty where events have none), the day (``2026-11-21``) or
-    the hour of the day (``00`` to ``23``); empty for totals. ``cost_nano`` is of the priced requests only;
-    ``unpriced_requests`` counts the others.
-    """
-
-    @property
-    def average_tokens_per_request(self) -> float:
-        """Total tokens per request, 0 without requests."""
-        return self.total_tokens / self.requests if self.requests else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class UsageReport:
-    """A report.
-
-    Attributes:
-        request: What was asked.
-        totals: The whole period.
-        rows: One page of groups: the largest first, days and hours in their order.
-        total_rows: How many groups there are on all pages.
-        next_offset: Where the next page starts, or ``None`` after the last.
-        top_users: The users with the most tokens.
-        by_hour_of_day: 24 sums of tokens, by the hour in the request's zone.
-        forecast: What the coming days may use, if asked for.
-    """
-
-    request: ReportRequest
-    totals: UsageStats
-    rows: tuple[UsageStats, ...]
-    total_rows: int
-    next_offset: int | None
-    top_users: tuple[UsageStats, ...]
-    by_hour_of_day: tuple[int, ...]
-    forecast: Forecast | None
 
 
 class UsageAnalytics:
     """Makes reports.
 
     Args:
+        calculator: Knows the prices of models, for what a cache saved and what other models would cost.
         seed: Seeds the forecast's draws, so that the same request and sums give the same report.
     """
 
-    def __init__(self, *, seed: int = 0) -> None:
+    def __init__(self, calculator: CostCalculator | None = None, *, seed: int = 0) -> None:
+        self._calculator = calculator or CostCalculator()
         self._seed = seed
 
     def dimensions(self, request: ReportRequest) -> tuple[Dimension, ...]:
-        """The sums that a report needs, each over the request's period and user."""
-        needed: list[Dimension] = ["quarter_hour", "user"]
-        match request.group_by:
-            case "day" | "hour_of_day":
-                pass
-            case dimension:
-                needed.append(dimension)
-        if request.forecast_days is not None:
-            needed.append("model")
+        """The sums that a report needs, each over the request's period, of what it is restricted to."""
+        needed: list[Dimension] = ["quarter_hour", "user", "model", self.row_dimension(request)]
         return tuple(dict.fromkeys(needed))
 
     def generate_report(self, request: ReportRequest, sums: Mapping[Dimension, Sequence[UsageSum]]) -> UsageReport:
@@ -141,32 +48,88 @@ class UsageAnalytics:
 
         Args:
             request: What to report.
-            sums: For each of :meth:`dimensions`, the store's sums over the request's period and user.
+            sums: For each of :meth:`dimensions`, the store's sums over the period, of what it is restricted to.
 
         Raises:
             KeyError: A needed dimension is missing.
         """
         zone = time_zone(request.timezone)
         quarters = sums["quarter_hour"]
-        hours = _hour_rows(quarters, zone)
         rows = _rows(request, sums, zone)
-        end = request.offset + request.limit
+        page, following = _page(request, rows)
         return UsageReport(
             request=request,
-            totals=_stats("", quarters),
-            rows=tuple(rows[request.offset : end]),
+            totals=_stats(summed("", quarters)),
+            rows=tuple(map(_stats, page)),
             total_rows=len(rows),
-            next_offset=end if end < len(rows) else None,
-            top_users=tuple(_largest_first(sums["user"])[: request.top]),
-            by_hour_of_day=tuple(row.total_tokens for row in hours),
+            top_users=tuple(map(_stats, nsmallest(request.top, sums["user"], key=_place))),
+            by_hour_of_day=tuple(row.total_tokens for row in _hour_rows(quarters, zone)),
+            by_day=tuple(row.total_tokens for row in _day_rows(request, quarters, zone)),
             forecast=None if request.forecast_days is None else self._forecast(request, sums, request.forecast_days),
+            cache_savings=SumPrices(self._calculator, request.end_us).cache_savings(sums["model"]),
+            next_position=following,
+        )
+
+    def breakdown(
+        self, request: ReportRequest, sums: Mapping[str, Sequence[UsageSum]]
+    ) -> dict[str, tuple[UsageStats, ...]]:
+        """Every row of a report by model, the model with the most tokens first; rows without usage are left out.
+
+        Args:
+            request: The report.
+            sums: For each model, the store's sums over the period by :meth:`row_dimension`.
+        """
+        zone = time_zone(request.timezone)
+        found: dict[str, list[UsageSum]] = {}
+        for model, of_model in sums.items():
+            for row in _rows(request, {self.row_dimension(request): of_model}, zone):
+                if row.requests:
+                    found.setdefault(row.key, []).append(replace(row, key=model))
+        return {key: tuple(map(_stats, sorted(models, key=_place))) for key, models in found.items()}
+
+    def row_dimension(self, request: ReportRequest) -> Dimension:
+        """The sums that a report's rows are made of."""
+        match request.group_by:
+            case "day" | "hour_of_day":
+                return "quarter_hour"
+            case dimension:
+                return dimension
+
+    def predict_cost(
+        self,
+        request: PredictionRequest,
+        sums: Mapping[Dimension, Sequence[UsageSum]],
+        *,
+        now_us: int,
+        limits: Sequence[LimitStatus] = (),
+    ) -> CostPrediction:
+        """What the coming days may cost, on these and on other models, and when budgets run out.
+
+        Args:
+            request: What to predict.
+            sums: The store's sums by quarter hour and by model, over the request's period up to ``now_us``.
+            now_us: Now, in microseconds UTC.
+            limits: How the limits stand whose end is to be told.
+
+        Raises:
+            KeyError: A needed dimension is missing.
+        """
+        return predict(
+            request,
+            sums["quarter_hour"],
+            sums["model"],
+            now_us=now_us,
+            limits=limits,
+            prices=SumPrices(self._calculator, now_us),
+            random=Random(self._seed),  # noqa: S311 - no secret
         )
 
     def _forecast(self, request: ReportRequest, sums: Mapping[Dimension, Sequence[UsageSum]], days: int) -> Forecast:
         zone = time_zone(request.timezone)
-        last = _local(request.end_us - 1, zone).date()
+        last = local(request.end_us - 1, zone).date()
+        history = whole_days(request.start_us, request.end_us, sums["quarter_hour"], zone)
         return forecast(
-            _whole_days(request, sums["quarter_hour"], zone),
+            [day_usage(day) for day in history],
             first=last + timedelta(days=1),
             days=days,
             model_costs={model.key: model.cost_nano for model in sums["model"] if model.cost_nano},
@@ -174,89 +137,49 @@ class UsageAnalytics:
         )
 
 
-def _in_range(field: str, value: int, low: int, high: int | None) -> None:
-    if value < low or (high is not None and value > high):
-        accepted = f"{low} or more" if high is None else f"from {low} to {high}"
-        raise InvalidInput(field, f"{shown(value)} is out of range; give an integer {accepted}.")
-
-
-def _rows(request: ReportRequest, sums: Mapping[Dimension, Sequence[UsageSum]], zone: ZoneInfo) -> list[UsageStats]:
+def _rows(request: ReportRequest, sums: Mapping[Dimension, Sequence[UsageSum]], zone: ZoneInfo) -> list[UsageSum]:
+    """All rows in their order."""
     if request.group_by == "hour_of_day":
         return _hour_rows(sums["quarter_hour"], zone)
     if request.group_by == "day":
         return _day_rows(request, sums["quarter_hour"], zone)
-    return _largest_first(sums[request.group_by])
+    return sorted(sums[request.group_by], key=_place)
 
 
-def _largest_first(sums: Iterable[UsageSum]) -> list[UsageStats]:
-    rows = (_stats(each.key, [each]) for each in sums)
-    return sorted(rows, key=lambda row: (-row.total_tokens, row.key))
+def _place(row: UsageSum) -> tuple[int, str]:
+    """The largest first, equal ones by name."""
+    return -row.total_tokens, row.key
 
 
-def _hour_rows(quarters: Iterable[UsageSum], zone: ZoneInfo) -> list[UsageStats]:
+def _hour_rows(quarters: Iterable[UsageSum], zone: ZoneInfo) -> list[UsageSum]:
     """24 rows, one per hour of the day."""
-    grouped = _grouped(quarters, lambda moment: f"{moment.hour:02d}", zone)
-    hours = (f"{hour:02d}" for hour in range(24))
-    return [_stats(hour, grouped.get(hour, ())) for hour in hours]
+    groups = grouped(quarters, lambda moment: moment.hour, zone)
+    return [summed(f"{hour:02d}", groups.get(hour, ())) for hour in range(24)]
 
 
-def _day_rows(request: ReportRequest, quarters: Iterable[UsageSum], zone: ZoneInfo) -> list[UsageStats]:
+def _day_rows(request: ReportRequest, quarters: Iterable[UsageSum], zone: ZoneInfo) -> list[UsageSum]:
     """A row per local day; days without usage too, unless the period is very long."""
-    grouped = _grouped(quarters, lambda moment: moment.date().isoformat(), zone)
-    first, last = _local(request.start_us, zone).date(), _local(request.end_us - 1, zone).date()
-    if (last - first).days < MAX_FILLED_DAYS:
-        grouped = {day.isoformat(): [] for day in _days(first, last)} | grouped
-    return [_stats(day, grouped[day]) for day in sorted(grouped)]
+    groups = grouped(quarters, lambda moment: moment.date(), zone)
+    first, last = local(request.start_us, zone).date(), local(request.end_us - 1, zone).date()
+    listed = days_between(first, last) if (last - first).days < MAX_FILLED_DAYS else sorted(groups)
+    return [summed(day.isoformat(), groups.get(day, ())) for day in listed]
 
 
-def _whole_days(request: ReportRequest, quarters: Iterable[UsageSum], zone: ZoneInfo) -> list[DayUsage]:
-    """The history a forecast draws from: the period's whole local days, from the first with usage on."""
-    grouped = _grouped(quarters, lambda moment: moment.date(), zone)
-    first, last = _local(request.start_us, zone).date(), _local(request.end_us - 1, zone).date()
-    if _local(request.start_us - 1, zone).date() == first:
-        first += timedelta(days=1)
-    if _local(request.end_us, zone).date() == last:
-        last -= timedelta(days=1)
-    used = [day for day in grouped if first <= day <= last]
-    if not used:
-        return []
-    totals = ((day, _stats("", grouped.get(day, ()))) for day in _days(min(used), last))
-    return [DayUsage(day, total.total_tokens, total.cost_nano) for day, total in totals]
+def _page(request: ReportRequest, rows: list[UsageSum]) -> tuple[list[UsageSum], Position | None]:
+    """The rows of one page, and the place of its last if more follow.
+
+    A page starts behind a row's place and not behind a number of rows: what is recorded between two pages moves rows,
+    but a row's tokens only grow, so that none comes twice.
+    """
+    if request.after is not None:
+        tokens, key = request.after
+        if request.group_by in ("day", "hour_of_day"):
+            rows = [row for row in rows if row.key > key]
+        else:
+            rows = [row for row in rows if _place(row) > (-tokens, key)]
+    page = rows[: request.limit]
+    return page, (page[-1].total_tokens, page[-1].key) if len(rows) > len(page) else None
 
 
-def _grouped(
-    quarters: Iterable[UsageSum], key: Callable[[datetime], _Key], zone: ZoneInfo
-) -> dict[_Key, list[UsageSum]]:
-    """Quarter hours by what their start is called in the zone."""
-    grouped: dict[_Key, list[UsageSum]] = {}
-    for quarter in quarters:
-        moment = datetime.fromtimestamp(int(quarter.key) * _QUARTER_SECONDS, zone)
-        grouped.setdefault(key(moment), []).append(quarter)
-    return grouped
-
-
-def _stats(key: str, sums: Iterable[UsageSum]) -> UsageStats:
-    """The sums of sums."""
-    numbers = [
-        (
-            each.requests,
-            each.input_tokens,
-            each.output_tokens,
-            each.cached_tokens,
-            each.cache_write_tokens,
-            each.reasoning_tokens,
-            each.cost_nano,
-            each.unpriced_requests,
-        )
-        for each in sums
-    ]
-    return UsageStats(key, *(sum(column) for column in zip(*numbers, strict=True)))
-
-
-def _local(moment_us: int, zone: ZoneInfo) -> datetime:
-    return (_EPOCH + timedelta(microseconds=moment_us)).astimezone(zone)
-
-
-def _days(first: date, last: date) -> Iterable[date]:
-    """The days from the first to the last, both included."""
-    return (first + timedelta(days=offset) for offset in range((last - first).days + 1))
+def _stats(one: UsageSum) -> UsageStats:
+    return UsageStats(*astuple(one))

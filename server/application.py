@@ -25,14 +25,23 @@ exact=false marks an estimate; the truth lies between lower and upper. Limits ar
 
 
 @asynccontextmanager
-async def open_context(settings: Settings) -> AsyncGenerator[ToolContext]:
+async def open_context(settings: Settings, *, see_alerts_through: bool = False) -> AsyncGenerator[ToolContext]:
     """What the tools and the command line work with, until the end of the block. The store is connected when needed.
+
+    Args:
+        settings: The settings in force.
+        see_alerts_through: Wait at the end for alerts as long as their hooks may take, and not only for a moment.
 
     Raises:
         ConfigurationError: The settings name no store.
     """
+    from tokenward.alerts import GRACE_SECONDS  # noqa: PLC0415 - not needed before the first call
+    from tokenward.engine.prices.data import price_loader  # noqa: PLC0415 - not needed before the first call
     from tokenward.service import Tokenward  # noqa: PLC0415 - heavy, and not needed before the first call
 
+    grace_seconds = GRACE_SECONDS
+    if see_alerts_through:
+        grace_seconds += max((hook.timeout_seconds for hook in settings.alert_hooks), default=0.0)
     async with Tokenward.open(
         settings.store,
         default_user=settings.user,
@@ -46,6 +55,12 @@ async def open_context(settings: Settings) -> AsyncGenerator[ToolContext]:
         provider_urls=settings.provider_urls,
         provider_timeout_seconds=settings.provider_timeout_seconds,
         calibration=settings.calibration,
+        prices=settings.own_prices,
+        price_data=price_loader(settings.prices_file),
+        currencies=settings.currencies,
+        alerts=settings.alert_hooks,
+        alert_grace_seconds=grace_seconds,
+        anomalies=settings.anomalies,
     ) as service:
         yield ToolContext(service=service, roots=settings.roots, timezone=settings.timezone)
 

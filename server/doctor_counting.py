@@ -28,6 +28,7 @@ def counting(settings: "Settings") -> Iterator[Finding]:
     yield from _openai(settings)
     yield from _claude(settings)
     yield from _plugins(settings)
+    yield from _strategies(settings)
     yield from _files(settings)
     yield from _providers(settings)
 
@@ -88,6 +89,16 @@ def _plugins(settings: "Settings") -> Iterator[Finding]:
         served = plugin.examine(infos, settings.tokenizer_options)
         detail = f"{plugin.distribution}: {plugin.problem or f'serves {served} of {len(infos)} known models'}"
         yield Finding(f"plug-in {plugin.name}", "broken" if plugin.problem else "ok", detail)
+
+
+def _strategies(settings: "Settings") -> Iterator[Finding]:
+    """Each truncation strategy of another package, made to shorten a history. Most have none: that is no finding."""
+    from tokenward.engine.history.strategy_plugins import installed_strategies  # noqa: PLC0415 - heavy
+
+    for strategy in installed_strategies() if settings.plugins else ():
+        problem = strategy.examine()
+        detail = f"{strategy.distribution}: {problem or 'shortens a history'}"
+        yield Finding(f"strategy {strategy.name}", "broken" if problem else "ok", detail)
 
 
 def _files(settings: "Settings") -> Iterator[Finding]:

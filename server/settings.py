@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -32,14 +33,27 @@ from pydantic_settings import (
 )
 
 from tokenward.engine.catalog import MAX_NAME_CHARACTERS
+from tokenward.engine.currency import Currencies
 from tokenward.engine.errors import ConfigurationError, InvalidInput, nearest, shown
 from tokenward.engine.limits import Metric, TokenLimit, check_name
 from tokenward.engine.money import nano
+from tokenward.engine.prices.own import OwnPrices
 from tokenward.engine.quota import Policy, Priority
 from tokenward.engine.tokenizers.base import TokenizerOptions
 from tokenward.engine.windows import Mode, Window
 from tokenward.engine.zones import time_zone
+from tokenward.hooks import AlertHook
 from tokenward.providers.urls import ProviderName, check_base_url
+from tokenward.server.alert_settings import AlertSetting, alert_hooks
+from tokenward.server.price_settings import (
+    ExchangeRates,
+    WrittenPrices,
+    check_once,
+    currencies,
+    day_of_prices,
+    known_keys,
+    own_prices,
+)
 from tokenward.storage.factory import DEFAULT_URL, check_url, is_postgres
 
 ENVIRONMENT_PREFIX = "TOKENWARD_"
@@ -138,6 +152,12 @@ class Settings(BaseSettings):
         fast: Let a faster core count where it is installed and agrees with tiktoken.
         plugins: Look for installed tokenizer plug-ins, and ask them.
         calibration: Let recorded usage adjust estimates.
+        prices: Own prices, by the models' names; see :mod:`tokenward.server.price_settings`.
+        currency: The currency that prices are shown in.
+        exchange_rates: What one US dollar is in other currencies.
+        alerts: What is done when a limit reaches 80 or 100 percent; see :mod:`tokenward.server.alert_settings`.
+        anomalies: Warn in checks of users whose burn rate is far above their own usual.
+        prices_file: Where ``tokenward prices update`` keeps the price list that it fetched.
     """
 
     model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
@@ -159,6 +179,12 @@ class Settings(BaseSettings):
     fast: bool = True
     plugins: bool = True
     calibration: bool = True
+    prices: WrittenPrices = {}
+    currency: str = "USD"
+    exchange_rates: ExchangeRates = {}
+    alerts: tuple[AlertSetting, ...] = ()
+    anomalies: bool = True
+    prices_file: _File = Field(default_factory=lambda: platformdirs.user_data_path("tokenward") / "prices.json")
 
     @property
     def token_limits(self) -> tuple[TokenLimit, ...]:
@@ -171,9 +197,24 @@ class Settings(BaseSettings):
         return Policy({**Policy().shares, **self.priorities})
 
     @property
+    def alert_hooks(self) -> tuple[AlertHook, ...]:
+        """What is done on alerts."""
+        return alert_hooks(self.alerts)
+
+    @property
     def tokenizer_options(self) -> TokenizerOptions:
         """What is set about tokenizers."""
         return TokenizerOptions(files=self.tokenizers, fast=self.fast, plugins=self.plugins)
+
+    @property
+    def own_prices(self) -> OwnPrices:
+        """The own prices in the engine's form; those that state no day have the file's."""
+        return own_prices(self.prices, day_of_prices(self.model_config.get("toml_file")))
+
+    @property
+    def currencies(self) -> Currencies:
+        """The currencies that amounts can be shown in."""
+        return currencies(self.exchange_rates, self.currency)
 
     def __repr_name__(self) -> str:
         return Settings.__name__
@@ -188,12 +229,12 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return value.split(os.pathsep) if isinstance(value, str) else value
 
-    @field_validator("limits", mode="before")
+    @field_validator("limits", "alerts", mode="before")
     @classmethod
-    def _listed(cls, value: object) -> object:
+    def _listed(cls, value: object, field: ValidationInfo) -> object:
         if type(value) not in (list, tuple):
             # pydantic wants a ValueError here.
-            raise ValueError("expected a list of tables ([[limits]])")
+            raise ValueError(f"expected a list of tables ([[{field.field_name}]])")
         return value
 
     @field_validator("log_level", mode="before")
@@ -212,12 +253,15 @@ class Settings(BaseSettings):
             check_base_url(name, url)
         check_name("user", self.user)
         time_zone(self.timezone)
+        own_prices(self.prices)
+        currencies(self.exchange_rates, self.currency)
+        alert_hooks(self.alerts)
         named: set[tuple[str, str, str]] = set()
         for index, one in enumerate(self.limits):
             try:
                 limit = one.token_limit(self.timezone)
             except InvalidInput as error:
-                raise InvalidInput(f"limits[{index}].{error.field}", str(error).partition(": ")[2]) from None
+                raise InvalidInput(f"limits[{index}].{error.field}", error.problem) from None
             if (limit.subject, limit.metric, limit.window) in named:
                 raise InvalidInput(f"limits[{index}]", f"sets {limit.label} a second time; keep one of them.")
             named.add((limit.subject, limit.metric, limit.window))
@@ -243,13 +287,18 @@ class _Environment(EnvSettingsSource):
         """A list or a table from its JSON.
 
         Raises:
-            ConfigurationError: It is not JSON.
+            ConfigurationError: It is not JSON, or gives a key twice.
         """
+        variable = f"{ENVIRONMENT_PREFIX}{field_name.upper()}"
         try:
-            return super().decode_complex_value(field_name, field, value)
+            decoded = super().decode_complex_value(field_name, field, value)
+            if decoded is not value:
+                check_once(value)
+        except InvalidInput as error:
+            raise ConfigurationError(f"{variable}: {error}") from None
         except (ValueError, RecursionError):
-            variable = f"{ENVIRONMENT_PREFIX}{field_name.upper()}"
             raise ConfigurationError(f"{variable} is not JSON; lists and tables are written as JSON.") from None
+        return decoded
 
 
 def load_settings(config: Path | str | None = None, **flags: object) -> Settings:
@@ -321,12 +370,21 @@ def _explained(error: ValidationError) -> str:
     location = first["loc"]
     if first["type"] == "extra_forbidden":
         *parents, last = location
-        names = LimitSetting.model_fields if parents else Settings.model_fields
+        names = _known_keys(parents)
         where = f" in {_key(parents)}" if parents else ""
         hint = nearest(str(last), names) or f" Known: {', '.join(names)}."
         return f"Unknown setting {shown(str(last))}{where}.{hint}"
     expected = _EXPECTED.get(first["type"]) or first["msg"].removeprefix("Value error, ")
     return f"Setting {_key(location)}: {expected}."
+
+
+def _known_keys(parents: Sequence[int | str]) -> Sequence[str]:
+    """The keys of the table at a place in the settings."""
+    if not parents:
+        return tuple(Settings.model_fields)
+    tables: dict[int | str, type[BaseModel]] = {"limits": LimitSetting, "alerts": AlertSetting}
+    table = tables.get(parents[0])
+    return tuple(table.model_fields) if table else known_keys(parents)
 
 
 def _key(location: Sequence[int | str]) -> str:

@@ -123,7 +123,16 @@ class ScriptedStore:
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
         raise NotImplementedError
 
-    def events(self, start_us: int, end_us: int) -> AsyncIterator[UsageEvent]:
+    async def usage_many(self, queries: Sequence[UsageQuery]) -> list[list[UsageSum]]:
+        raise NotImplementedError
+
+    async def claim_alert(self, subject: str, metric: str, window: str, window_start_us: int, percent: int) -> bool:
+        raise NotImplementedError
+
+    async def cursor_key(self) -> bytes:
+        raise NotImplementedError
+
+    def events(self, start_us: int, end_us: int, user: str | None = None) -> AsyncIterator[UsageEvent]:
         raise NotImplementedError
 
     def hourly(self, end_us: int) -> AsyncIterator[HourlyUsage]:

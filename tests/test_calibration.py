@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,31 @@ async def test_counts_come_nearer_and_stay_there(service: Tokenward) -> None:
 def width(count: MessageCount) -> float:
     """How far the bounds lie apart."""
     return (count.upper - count.lower) / count.tokens
+
+
+async def test_an_estimate_teaches_nothing(service: Tokenward) -> None:
+    estimate = replace(used(1_000, 900), estimated=True)
+    alone = await service.record_usage(estimate)
+    many = await service.record_many([estimate, used(1_000, 950)])
+    said = ("nothing was learned from counted_tokens: the usage is an estimate itself.",)
+    assert [one.warnings for one in (alone, *many)] == [said, said, ()]
+    learned = await service.learned(MODEL)
+    assert learned
+    assert learned.samples == 1
+    store = await service.tracker.ledger()
+    assert [(one.estimated, one.counted_tokens) for one in await events_of(store)] == [
+        (True, None),
+        (True, None),
+        (False, 1_000),
+    ]
+
+
+async def test_wrong_estimates_are_refused(service: Tokenward) -> None:
+    with pytest.raises(InvalidInput, match="counted_tokens"):
+        await service.record_usage(replace(used(-1, 900), estimated=True))
+    with pytest.raises(InvalidInput, match="estimated"):
+        await service.record_usage(replace(used(1_000, 900), estimated="no"))  # type: ignore[arg-type]
+    assert await events_of(await service.tracker.ledger()) == []
 
 
 async def taught(service: Tokenward, ratio: float = RATIO, samples: int = ENOUGH) -> None:

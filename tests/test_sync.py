@@ -105,6 +105,9 @@ def test_what_is_raised_in_the_block_comes_out_of_it(clock: FakeClock) -> None:
     before = set(threading.enumerate())
     with pytest.raises(InvalidInput), SyncTokenward.open("memory://", clock=clock) as service:
         service.budget("")
+    # The thread of a closed connection tells that it is closed before it ends.
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=20)
     assert set(threading.enumerate()) <= before
 
 

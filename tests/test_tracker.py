@@ -111,6 +111,13 @@ async def test_a_tier_changes_the_price_and_without_a_price_the_cost_is_unknown(
     assert any("no flex price" in one for one in claude.warnings)
 
 
+async def test_the_makers_price_for_a_host_that_is_not_known_comes_with_a_warning(tracker: UsageTracker) -> None:
+    receipt = await tracker.record_usage(replace(EVENT, model="acme/gpt-4o"))
+    assert receipt.cost_nano is not None
+    assert "No prices of 'acme' are known" in receipt.warnings[0]
+    assert (await tracker.record_usage(replace(EVENT, model="azure/gpt-4o"))).warnings == ()
+
+
 async def test_a_reservation_says_whose_usage_it_is(store: ScriptedStore, tracker: UsageTracker) -> None:
     await tracker.record_usage(replace(EVENT, reservation_id="r1"))
     await tracker.record_usage(EVENT)

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from tokenward.engine.limits import Metric, Scope
+from tokenward.engine.limits import Metric, Scope, amount_value
 from tokenward.engine.money import usd
 from tokenward.engine.quota import LimitStatus, Priority
+from tokenward.engine.times import rfc3339
 from tokenward.engine.types import JsonObject
 from tokenward.engine.windows import Window
 from tokenward.requests import QuotaRequest
 from tokenward.tools.definition import Result, Tool, ToolContext
-from tokenward.tools.times import rfc3339
 
 
 class Requested(Result):
@@ -101,7 +101,7 @@ def limit_states(statuses: Sequence[LimitStatus]) -> list[LimitState]:
 
 def _state(one: LimitStatus) -> LimitState:
     def amount(value: int) -> int | str:
-        return usd(value) if one.limit.metric == "cost" else value
+        return amount_value(one.limit.metric, value)
 
     return LimitState(
         scope=one.limit.scope,

@@ -1,22 +1,16 @@
 """Times at the edge: RFC 3339 with an offset for callers, integer microseconds UTC inside."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 from tokenward.engine.errors import InvalidInput, shown
+from tokenward.engine.times import to_us
 from tokenward.engine.types import DAY_US, HOUR_US, SECOND_US
 from tokenward.engine.windows import Span
 from tokenward.engine.zones import time_zone
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _PERIOD = re.compile(r"([1-9][0-9]{0,3})([hdw])", re.ASCII)
 _UNIT_US = {"h": HOUR_US, "d": DAY_US, "w": 7 * DAY_US}
-
-
-def rfc3339(moment_us: int) -> str:
-    """Microseconds UTC as ``2026-11-21T10:00:00+00:00``."""
-    return (_EPOCH + timedelta(microseconds=moment_us)).isoformat()
 
 
 def moment_us(field: str, written: str, timezone: str = "UTC") -> int:
@@ -38,7 +32,7 @@ def moment_us(field: str, written: str, timezone: str = "UTC") -> int:
         )
     if is_date:
         moment = moment.replace(tzinfo=time_zone(timezone))
-    return (moment - _EPOCH) // _MICROSECOND
+    return to_us(moment)
 
 
 def period_us(written: str, now_us: int, timezone: str = "UTC") -> tuple[int, int]:
@@ -59,3 +53,19 @@ def period_us(written: str, now_us: int, timezone: str = "UTC") -> tuple[int, in
             f"{shown(written)} is not a period; give hours, days or weeks ('24h', '7d', '12w'), today or month.",
         )
     return start_us, end_us
+
+
+def span_us(start: str | None, end: str | None, period: str | None, now_us: int, timezone: str) -> tuple[int, int]:
+    """Start and end of a span that is given by its ends or as a period; the last seven days without any.
+
+    Raises:
+        InvalidInput: Both, an end without a start, or what is no time.
+    """
+    if start is None:
+        if end is not None:
+            raise InvalidInput("end", "give a start as well.")
+        return period_us(period or "7d", now_us, timezone)
+    if period is not None:
+        raise InvalidInput("period", "give either a period or a start, not both.")
+    end_us = period_us("24h", now_us)[1] if end is None else moment_us("end", end, timezone)
+    return moment_us("start", start, timezone), end_us

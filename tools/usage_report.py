@@ -1,31 +1,46 @@
 """``usage_report``: what was used, by whom, when, and what is to come."""
 
-from collections.abc import Sequence
+from typing import Annotated
 
-from tokenward.engine.analytics import GroupBy, ReportRequest, UsageReport, UsageStats
-from tokenward.engine.errors import InvalidInput
-from tokenward.engine.forecast import Forecast, Quantiles
-from tokenward.engine.money import usd
-from tokenward.tools.cursor import cursor_of, offset_of
+from pydantic import BeforeValidator
+
+from tokenward.engine.reports.prediction import PredictionRequest
+from tokenward.engine.reports.report import GroupBy, ReportRequest
+from tokenward.engine.reports.text import report_object, run_out_object
+from tokenward.engine.types import JsonValue
 from tokenward.tools.definition import Detail, Result, Tool, ToolContext
-from tokenward.tools.times import moment_us, period_us
+from tokenward.tools.times import span_us
 
 BRIEF_ROWS = 20
 FULL_ROWS = 200
 
 
+def _if_any(value: object) -> object:
+    """What says nothing is left out: every field costs whoever reads it."""
+    return value or None
+
+
+IfAny = BeforeValidator(_if_any)
+
+
 class Totals(Result):
-    """Sums. ``cost`` is of the priced requests; ``unpriced_requests`` counts the others."""
+    """Sums. ``cost`` is of the priced requests; ``unpriced_requests`` counts the others.
+
+    ``estimated_requests`` are those whose numbers are an estimate and not the provider's.
+    """
 
     requests: int
     input_tokens: int
     output_tokens: int
     cached_tokens: int
+    cache_write_tokens: Annotated[int | None, IfAny] = None
     reasoning_tokens: int
     total_tokens: int
     cost: str
-    unpriced_requests: int | None = None
+    unpriced_requests: Annotated[int | None, IfAny] = None
+    estimated_requests: Annotated[int | None, IfAny] = None
     average_tokens_per_request: float
+    average_cost_per_request: str | None = None
 
 
 class _Keyed(Result):
@@ -55,7 +70,7 @@ class TokenRange(Result):
 
 
 class CostRange(Result):
-    """As :class:`TokenRange`, in USD."""
+    """As :class:`TokenRange`, in the report's currency."""
 
     p10: str
     p50: str
@@ -71,16 +86,49 @@ class Outlook(Result):
     cost_by_model: dict[str, str]
     method: str
     backtest_coverage: float | None
+    unpriced_requests: Annotated[int | None, IfAny] = None
+
+
+class CacheSaved(Result):
+    """What the providers' caches saved; ``unpriced_tokens`` are in no sum, because a price is not known."""
+
+    total: str
+    by_model: dict[str, str]
+    unpriced_tokens: Annotated[int | None, IfAny] = None
+
+
+class RunsOut(Result):
+    """When a limit may be used up, counted by whole days: one chance in ten by ``p10``, nine in ten by ``p90``."""
+
+    budget: str
+    metric: str
+    remaining: int | str
+    within_days: int
+    p10: str
+    p50: str | None
+    p90: str | None
+    problem: Annotated[str | None, IfAny] = None
 
 
 class Report(Result):
     """A report's page."""
 
+    start: str
+    end: str
+    timezone: str
+    group_by: str
+    currency: str
     totals: Totals
     rows: list[Row]
+    total_rows: int
     top_users: list[TopUser]
     by_hour_of_day: list[int]
+    estimated_share: float
+    cache_savings: CacheSaved | None = None
     forecast: Outlook | None = None
+    runs_out: Annotated[list[RunsOut] | None, IfAny] = None
+    anomalies: Annotated[list[str] | None, IfAny] = None
+    warnings: Annotated[list[str] | None, IfAny] = None
     next_cursor: str | None = None
 
 
@@ -99,10 +147,8 @@ async def usage_report(
     detail: Detail = "brief",
 ) -> Report:
     """Report on a period (7 days if none is named) or on the time from start to end."""
-    zone = timezone or context.timezone
-    query = [user, start, end, period, group_by, zone, top, forecast_days, detail]
-    now_us = context.service.clock()
-    start_us, end_us = _span(start, end, period, now_us, zone)
+    zone = context.timezone if timezone is None else timezone
+    start_us, end_us = span_us(start, end, period, context.service.clock(), zone)
     request = ReportRequest(
         start_us=start_us,
         end_us=end_us,
@@ -110,72 +156,21 @@ async def usage_report(
         timezone=zone,
         top=top,
         forecast_days=forecast_days,
-        offset=0 if cursor is None else offset_of(cursor, query),
         limit=BRIEF_ROWS if detail == "brief" else FULL_ROWS,
         user=user,
     )
-    report = await context.service.usage_report(request)
-    following = report.next_offset
-    return _result(report, None if following is None else cursor_of(following, query))
+    report = await context.service.reports.usage_report(request, cursor=cursor, asked=[start, end, period])
+    made = report_object(report, context.service.currency)
+    if forecast_days is not None:
+        made["runs_out"] = await _runs_out(context, PredictionRequest(days=forecast_days, user=user, timezone=zone))
+    return Report.model_validate(made)
 
 
-def _span(start: str | None, end: str | None, period: str | None, now_us: int, zone: str) -> tuple[int, int]:
-    if start is None:
-        if end is not None:
-            raise InvalidInput("end", "give a start as well.")
-        return period_us(period or "7d", now_us, zone)
-    if period is not None:
-        raise InvalidInput("period", "give either a period or a start, not both.")
-    end_us = period_us("24h", now_us)[1] if end is None else moment_us("end", end, zone)
-    return moment_us("start", start, zone), end_us
-
-
-def _result(report: UsageReport, next_cursor: str | None) -> Report:
-    return Report(
-        totals=_totals(report.totals),
-        rows=[Row(key=one.key, **dict(_totals(one))) for one in report.rows],
-        top_users=_top_users(report.top_users),
-        by_hour_of_day=list(report.by_hour_of_day),
-        forecast=None if report.forecast is None else _outlook(report.forecast),
-        next_cursor=next_cursor,
-    )
-
-
-def _totals(one: UsageStats) -> Totals:
-    return Totals(
-        requests=one.requests,
-        input_tokens=one.input_tokens,
-        output_tokens=one.output_tokens,
-        cached_tokens=one.cached_tokens,
-        reasoning_tokens=one.reasoning_tokens,
-        total_tokens=one.total_tokens,
-        cost=usd(one.cost_nano),
-        unpriced_requests=one.unpriced_requests or None,
-        average_tokens_per_request=round(one.average_tokens_per_request, 2),
-    )
-
-
-def _top_users(users: Sequence[UsageStats]) -> list[TopUser]:
-    return [TopUser(user=one.key, total_tokens=one.total_tokens, cost=usd(one.cost_nano)) for one in users]
-
-
-def _outlook(one: Forecast) -> Outlook:
-    return Outlook(
-        days=one.days,
-        tokens=_token_range(one.tokens),
-        cost=_cost_range(one.cost_nano),
-        cost_by_model={model: usd(cost_nano) for model, cost_nano in one.cost_by_model.items()},
-        method=one.method,
-        backtest_coverage=one.backtest_coverage,
-    )
-
-
-def _token_range(one: Quantiles | None) -> TokenRange | None:
-    return None if one is None else TokenRange(p10=one.p10, p50=one.p50, p90=one.p90)
-
-
-def _cost_range(one: Quantiles | None) -> CostRange | None:
-    return None if one is None else CostRange(p10=usd(one.p10), p50=usd(one.p50), p90=usd(one.p90))
+async def _runs_out(context: ToolContext, request: PredictionRequest) -> list[JsonValue]:
+    """The limits that may be used up within the forecast's days: the user's, or with no user everybody's."""
+    prediction = await context.service.reports.predict_cost(request)
+    in_sight = (one for one in prediction.run_outs if one.p10 is not None)
+    return [run_out_object(one, context.service.currency) for one in in_sight]
 
 
 TOOL = Tool(

@@ -1,27 +1,35 @@
 """The one service object: the engine and the ledger behind it. Every door (tools, command line, library) calls it."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tokenward.engine.analytics import ReportRequest, UsageAnalytics, UsageReport
+from tokenward.alerts import GRACE_SECONDS
+from tokenward.costs import CostEstimate, CostEstimator, EstimateRequest
 from tokenward.engine.catalog import Catalog
 from tokenward.engine.counting.calibration import Calibration, Learned
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.messages import count_messages
 from tokenward.engine.counting.results import BatchTokenCountResult, MessageCount
-from tokenward.engine.errors import ConfigurationError, InvalidInput, UnknownPrice
+from tokenward.engine.currency import Currencies, Currency
+from tokenward.engine.errors import ConfigurationError
 from tokenward.engine.history import TokenOptimizer
+from tokenward.engine.history.compress import CompressionResult
+from tokenward.engine.history.context import ContextPlan
 from tokenward.engine.limits import TokenLimit
 from tokenward.engine.messages.view import Format
-from tokenward.engine.pricing import Cost, CostCalculator, Tier
+from tokenward.engine.prices.data import PriceData
+from tokenward.engine.prices.own import OwnPrices
+from tokenward.engine.pricing import CostCalculator
 from tokenward.engine.quota import Policy
+from tokenward.engine.reports.report import ReportRequest, UsageReport
 from tokenward.engine.tokenizers.base import TokenizerOptions
 from tokenward.engine.types import Clock, JsonObject, JsonValue, NewId, random_id, system_clock
-from tokenward.engine.usage import Dimension, TokenUsage, UsageQuery, UsageSum
+from tokenward.histories import AnySummarizer, ContextRequest, Histories
+from tokenward.hooks import AlertHook
 from tokenward.providers.urls import ProviderName, check_base_url
+from tokenward.reports import Reports
 from tokenward.requests import (
     BudgetAnswer,
     BudgetRequest,
@@ -34,6 +42,7 @@ from tokenward.requests import (
 from tokenward.storage.base import UsageStore
 from tokenward.storage.factory import DEFAULT_URL, is_postgres, open_store
 from tokenward.tracker import UsageTracker
+from tokenward.watch import Watch
 from tokenward.workers import run_sized
 
 if TYPE_CHECKING:
@@ -41,29 +50,6 @@ if TYPE_CHECKING:
     from tokenward.storage.postgres.pg_tiktoken import PgTiktoken
 
 Backend: TypeAlias = Literal["tiktoken", "pg_tiktoken", "provider_api"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EstimateRequest:
-    """Work to price: known usage, or a text or messages to be counted, with the output they may lead to."""
-
-    model: str
-    usage: TokenUsage | None = None
-    text: str | None = None
-    messages: Sequence[JsonObject] | None = None
-    output_tokens: int = 0
-    tier: Tier = "standard"
-    compare: Sequence[str] = ()
-    at_us: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CostEstimate:
-    """A price; ``exact`` says whether the tokens were known or counted exactly."""
-
-    cost: Cost
-    exact: bool
-    comparisons: tuple["CostEstimate", ...] = ()
 
 
 class Tokenward:
@@ -74,7 +60,9 @@ class Tokenward:
         calculator: Prices usage.
         optimizer: Truncates and compresses histories.
         tracker: Checks quotas and records usage.
+        reports: Reports and predictions.
         clock: Now, microseconds UTC.
+        currencies: What amounts can be shown in; :attr:`currency` is the one to show.
     """
 
     def __init__(
@@ -86,13 +74,18 @@ class Tokenward:
         *,
         database_counter: "PgTiktoken | None" = None,
         provider_counter: "ProviderCounter | None" = None,
+        currencies: Currencies | None = None,
+        plugins: bool = True,
     ) -> None:
         self.counter = counter
         self.calculator = calculator
-        self.optimizer = TokenOptimizer(counter)
+        self.optimizer = TokenOptimizer(counter, calculator, plugins=plugins)
         self.tracker = tracker
         self.clock = clock
-        self._analytics = UsageAnalytics()
+        self.currencies = currencies or Currencies()
+        self._estimator = CostEstimator(counter, calculator)
+        self.reports = Reports(tracker, calculator, clock)
+        self._histories = Histories(counter, calculator)
         self._database_counter = database_counter
         self._provider_counter = provider_counter
 
@@ -113,6 +106,12 @@ class Tokenward:
         provider_urls: Mapping[ProviderName, str] | None = None,
         provider_timeout_seconds: float = 5.0,
         calibration: bool = True,
+        prices: OwnPrices | None = None,
+        price_data: Callable[[], PriceData] | None = None,
+        currencies: Currencies | None = None,
+        alerts: Sequence[AlertHook] = (),
+        alert_grace_seconds: float = GRACE_SECONDS,
+        anomalies: bool = True,
         clock: Clock = system_clock,
         new_id: NewId = random_id,
     ) -> AsyncGenerator["Tokenward"]:
@@ -133,6 +132,12 @@ class Tokenward:
             provider_timeout_seconds: The most that a call waits for its provider.
             calibration: Let recorded usage adjust estimates, from the first call that needs the store; not where
                 ``backend`` has the providers count.
+            prices: Own prices, which come before the price list's.
+            price_data: Gives the price list's data; what ships with genai-prices if not given.
+            currencies: What amounts can be shown in; US dollars only if not given.
+            alerts: What is done when a limit reaches 80 or 100 percent, once per window.
+            alert_grace_seconds: How long the end of the block waits for alerts that are being told.
+            anomalies: Warn in checks of users whose burn rate is far above their own usual.
             clock: Now, microseconds UTC; left alone, Postgres uses its server's.
             new_id: Makes identifiers.
 
@@ -143,7 +148,7 @@ class Tokenward:
         # Counts that the providers made say nothing about ours.
         learning = Calibration() if calibration and backend != "provider_api" else None
         counter = TokenCounter(cache_size=cache_size, catalog=Catalog(aliases), options=options, calibration=learning)
-        calculator = CostCalculator(counter.catalog, clock=clock)
+        calculator = CostCalculator(counter.catalog, clock=clock, own=prices, data=price_data)
         tracker = UsageTracker(
             open_store(url, clock=None if clock is system_clock else clock, new_id=new_id),
             counter=counter,
@@ -157,6 +162,10 @@ class Tokenward:
         )
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracker.aclose)
+            tracker.watch = Watch(
+                tracker.ledger, clock, hooks=alerts, anomalies=anomalies, grace_seconds=alert_grace_seconds
+            )
+            stack.push_async_callback(tracker.watch.aclose)
             in_database = _database_counter(url, counter) if backend == "pg_tiktoken" else None
             if in_database is not None:
                 stack.push_async_callback(in_database.aclose)
@@ -164,7 +173,21 @@ class Tokenward:
             if backend == "provider_api":
                 by_provider = _provider_counter(counter, provider_urls or {}, provider_timeout_seconds, clock)
                 stack.push_async_callback(by_provider.aclose)
-            yield cls(tracker, counter, calculator, clock, database_counter=in_database, provider_counter=by_provider)
+            yield cls(
+                tracker,
+                counter,
+                calculator,
+                clock,
+                database_counter=in_database,
+                provider_counter=by_provider,
+                currencies=currencies,
+                plugins=options is None or options.plugins,
+            )
+
+    @property
+    def currency(self) -> Currency:
+        """The currency to show amounts in; inside they are nano-dollars."""
+        return self.currencies.default
 
     @property
     def default_user(self) -> str:
@@ -228,40 +251,26 @@ class Tokenward:
         return await self._provider_counter.count_request(local, request)
 
     def estimate_cost(self, request: EstimateRequest) -> CostEstimate:
-        """What work costs on a model, and on others, each counted with its own tokenizer.
+        """See :meth:`CostEstimator.estimate`."""
+        return self._estimator.estimate(request)
 
-        Raises:
-            InvalidInput: Not exactly one of usage, text and messages.
-            UnknownPrice: No price is known; it is never taken for 0.
-        """
-        if sum(one is not None for one in (request.usage, request.text, request.messages)) != 1:
-            raise InvalidInput("input_tokens", "give exactly one of input_tokens, text and messages.")
-        comparisons = tuple(self._compared(request, model) for model in request.compare)
-        usage, exact = request.usage, True
-        if usage is None:
-            input_tokens, exact = self._input(request.text, request.messages, request.model)
-            usage = TokenUsage(input_tokens, request.output_tokens)
-        cost = self.calculator.calculate_cost(usage, request.model, tier=request.tier, at_us=request.at_us)
-        return CostEstimate(cost, exact, comparisons)
+    async def compress_messages(
+        self,
+        messages: Sequence[JsonObject],
+        model: str,
+        *,
+        target_reduction: float = 0.2,
+        format: Format | Literal["auto"] = "auto",  # noqa: A002 - the contract's name
+        summarizer: AnySummarizer | None = None,
+    ) -> CompressionResult:
+        """See :meth:`Histories.compress_messages`."""
+        return await self._histories.compress_messages(
+            messages, model, target_reduction=target_reduction, format=format, summarizer=summarizer
+        )
 
-    def _compared(self, request: EstimateRequest, model: str) -> CostEstimate:
-        """The same work on another model. Numbers cannot be counted anew, so they are exact for their encoding only."""
-        try:
-            other = self.estimate_cost(replace(request, model=model, compare=()))
-        except UnknownPrice as error:
-            raise InvalidInput("compare", str(error).partition(": ")[2]) from None
-        resolve = self.counter.catalog.resolve
-        if request.usage is None:
-            return other
-        one, two = resolve(request.model), resolve(model)
-        return replace(other, exact=(one.family, one.encoding) == (two.family, two.encoding) and two.known)
-
-    def _input(self, text: str | None, messages: Sequence[JsonObject] | None, model: str) -> tuple[int, bool]:
-        if text is not None:
-            counted = self.counter.count_tokens(text, model)
-            return counted.token_count, counted.exact
-        request = self.count_messages(messages or [], model)
-        return request.tokens, request.exact
+    async def plan_context(self, request: ContextRequest) -> ContextPlan:
+        """See :meth:`Histories.plan_context`."""
+        return await self._histories.plan_context(request)
 
     async def check_quota(self, request: QuotaRequest) -> QuotaCheck:
         """See :meth:`UsageTracker.check_quota`."""
@@ -305,13 +314,9 @@ class Tokenward:
         """See :meth:`UsageTracker.budget`."""
         return await self.tracker.budget(session, user)
 
-    async def usage_report(self, request: ReportRequest) -> UsageReport:
-        """Totals, rows, top users, hours of the day and a forecast over a period."""
-        sums: dict[Dimension, list[UsageSum]] = {
-            dimension: await self.tracker.usage(UsageQuery(request.start_us, request.end_us, dimension, request.user))
-            for dimension in self._analytics.dimensions(request)
-        }
-        return self._analytics.generate_report(request, sums)
+    async def usage_report(self, request: ReportRequest, *, cursor: str | None = None) -> UsageReport:
+        """See :meth:`Reports.usage_report`."""
+        return await self.reports.usage_report(request, cursor=cursor)
 
     async def set_limit(self, limit: TokenLimit) -> None:
         """Add a limit, or replace the one of the same subject, metric and window."""

@@ -9,6 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from tokenward.reports import Reports
 from tokenward.service import Tokenward
 
 _P = ParamSpec("_P")
@@ -59,6 +60,32 @@ def _direct(method: Callable[Concatenate[Tokenward, _P], _T]) -> "Callable[Conca
     return call
 
 
+def _reporting(
+    method: Callable[Concatenate[Reports, _P], Awaitable[_T]],
+) -> "Callable[Concatenate[SyncReports, _P], _T]":
+    """A method of the service's reports that the calling thread waits for."""
+
+    @wraps(method)
+    def call(reports: "SyncReports", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        facade = reports.facade
+        return facade.wait_for(partial(method, facade.service.reports, *args, **kwargs))
+
+    return call
+
+
+class SyncReports:
+    """:class:`Reports` without ``await``; the attribute ``reports`` of the façade."""
+
+    def __init__(self, facade: "SyncTokenward") -> None:
+        self.facade = facade
+
+    usage_report = _reporting(Reports.usage_report)
+    breakdown = _reporting(Reports.breakdown)
+    predict_cost = _reporting(Reports.predict_cost)
+    what_if = _reporting(Reports.what_if)
+    replay = _reporting(Reports.replay)
+
+
 class SyncTokenward:
     """:class:`Tokenward` without ``await``: the same methods, arguments, answers and errors. Threads may share it.
 
@@ -67,6 +94,7 @@ class SyncTokenward:
     Attributes:
         service: What does the work, in a thread of its own. Its ``counter``, ``calculator``, ``optimizer`` and
             ``clock`` can be used from any thread.
+        reports: Reports and predictions.
         closed: The ``with`` block has ended.
 
     Raises (every method that asks the ledger):
@@ -75,6 +103,7 @@ class SyncTokenward:
 
     def __init__(self, service: Tokenward, portal: BlockingPortal) -> None:
         self.service = service
+        self.reports = SyncReports(self)
         self.closed = False
         self._portal = portal
 
@@ -93,6 +122,8 @@ class SyncTokenward:
     estimate_cost = _direct(Tokenward.estimate_cost)
     count_texts = _waiting(Tokenward.count_texts)
     count_request = _waiting(Tokenward.count_request)
+    compress_messages = _waiting(Tokenward.compress_messages)
+    plan_context = _waiting(Tokenward.plan_context)
     check_quota = _waiting(Tokenward.check_quota)
     quota_status = _waiting(Tokenward.quota_status)
     record_usage = _waiting(Tokenward.record_usage)

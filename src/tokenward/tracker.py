@@ -7,16 +7,17 @@ from functools import partial
 import anyio
 import anyio.to_thread
 
+from tokenward.engine.catalog import Catalog
 from tokenward.engine.counting.calibration import Calibration, Learned, Sample
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.errors import InvalidInput, StoreOverloaded, StoreUnavailable, shown
-from tokenward.engine.limits import Subjects, TokenLimit, check_name
+from tokenward.engine.limits import Subjects, TokenLimit, check_name, subjects_named
 from tokenward.engine.pricing import CostCalculator
 from tokenward.engine.quota import Policy
+from tokenward.engine.tariffs import Prices
 from tokenward.engine.types import SECOND_US, Clock
 from tokenward.engine.usage import UsageQuery, UsageSum
 from tokenward.events import EventMaker, checked_priority, optional_name, receipt
-from tokenward.prices import Prices
 from tokenward.requests import (
     BudgetAnswer,
     BudgetRequest,
@@ -28,6 +29,7 @@ from tokenward.requests import (
 )
 from tokenward.shares import answer, denial, share
 from tokenward.storage.base import OpenBudget, Record, RecordOutcome, Reserve, ReserveOutcome, UsageStore
+from tokenward.watch import Watch
 from tokenward.work import Work, WorkEstimator
 from tokenward.workers import run_sized
 
@@ -49,6 +51,9 @@ class UsageTracker:
         policy: The shares of the limits that priorities may use.
         calibration: Learns from what was counted and then recorded: what the store remembers when it is connected,
             then what is recorded here. ``None`` learns nothing.
+
+    Attributes:
+        watch: Is told what happens; nobody if ``None``.
     """
 
     def __init__(
@@ -80,12 +85,14 @@ class UsageTracker:
         self._fail_open = fail_open
         self._policy = policy
         self._calibration = calibration
+        self.watch: Watch | None = None
 
     async def aclose(self) -> None:
-        """Close the store, if it was ever needed. Calls that come later are refused."""
+        """Close the store, if it was ever needed, also when the caller is cancelled. Later calls are refused."""
         self._closed = True
-        async with self._connecting:
-            await self._stack.aclose()
+        with anyio.CancelScope(shield=True):
+            async with self._connecting:
+                await self._stack.aclose()
 
     async def ledger(self) -> UsageStore:
         """The store, connected. Raises StoreError."""
@@ -119,6 +126,16 @@ class UsageTracker:
             self._stack.push_async_exit(connecting.pop_all())
         self._connected = True
 
+    @property
+    def catalog(self) -> Catalog:
+        """Resolves model names, the aliases of the settings among them."""
+        return self._counter.catalog
+
+    @property
+    def policy(self) -> Policy | None:
+        """The shares of the limits that priorities may use."""
+        return self._policy
+
     def _user(self, user: str | None) -> str:
         return self.default_user if user is None else check_name("user", user)
 
@@ -151,7 +168,8 @@ class UsageTracker:
             if not self._fail_open or request.reserve:
                 raise
             return QuotaCheck(True, subjects.user, work.amounts, (), warnings=(f"Not checked: {error}",))
-        return _check(subjects.user, work, outcome)
+        watched = self.watch.checked(subjects.user, work.amounts, outcome.decision) if self.watch else ()
+        return _check(subjects.user, work, outcome, watched)
 
     async def record_usage(self, request: RecordRequest) -> UsageReceipt:
         """Write one event and settle its reservation. Usage of a model without a price is recorded, cost unknown.
@@ -170,6 +188,7 @@ class UsageTracker:
         except StoreUnavailable as error:
             raise _unacknowledged(error) from error
         self._learn([(record, outcome)])
+        self._watched([(record, outcome)])
         return receipt(record, warnings, outcome)
 
     async def record_many(self, requests: Sequence[RecordRequest]) -> list[UsageReceipt]:
@@ -190,8 +209,20 @@ class UsageTracker:
             outcomes = await (await self.ledger()).record_many([record for record, _ in made])
         except StoreUnavailable as error:
             raise _unacknowledged(error) from error
-        self._learn((record, outcome) for (record, _), outcome in zip(made, outcomes, strict=True))
+        recorded = [(record, outcome) for (record, _), outcome in zip(made, outcomes, strict=True)]
+        self._learn(recorded)
+        self._watched(recorded)
         return [receipt(record, warnings, outcome) for (record, warnings), outcome in zip(made, outcomes, strict=True)]
+
+    def _watched(self, recorded: Iterable[tuple[Record, RecordOutcome]]) -> None:
+        """Tell who watches whose usage there is new."""
+        if self.watch is not None:
+            # Groups and sessions that only a hold names were looked at when it was taken.
+            self.watch.recorded(
+                subjects_named(outcome.user, record.group, record.session)
+                for record, outcome in recorded
+                if not outcome.duplicate
+            )
 
     def _learn(self, recorded: Iterable[tuple[Record, RecordOutcome]]) -> None:
         """Learn from events that are new in the ledger."""
@@ -299,9 +330,9 @@ def _unacknowledged(error: StoreUnavailable) -> StoreUnavailable:
     return StoreUnavailable(f"{what} {advice}", lasting=error.lasting)
 
 
-def _check(user: str, work: Work, outcome: ReserveOutcome) -> QuotaCheck:
+def _check(user: str, work: Work, outcome: ReserveOutcome, watched: tuple[str, ...]) -> QuotaCheck:
     decision = outcome.decision
-    warnings = (*work.warnings, *decision.warnings)
+    warnings = (*work.warnings, *decision.warnings, *watched)
     if outcome.differs:
         warnings += ("idempotency key reused with other content: the hold stands as it was given first.",)
     return QuotaCheck(

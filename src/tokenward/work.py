@@ -7,9 +7,9 @@ from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.messages import count_messages
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.limits import Amounts
+from tokenward.engine.tariffs import Prices
 from tokenward.engine.types import Clock
 from tokenward.engine.usage import MAX_TOKENS, TokenUsage
-from tokenward.prices import Prices
 from tokenward.requests import QuotaRequest
 
 DEFAULT_OUTPUT_TOKENS = 1_024

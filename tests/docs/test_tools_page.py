@@ -26,7 +26,7 @@ LIMITS = (
     TokenLimit("user:alice", "tokens", "day", 100_000),
     TokenLimit("default", "cost", "month", 25_000_000_000, "calendar"),
 )
-CHANGING = {"price_source", "price_date"}
+CHANGING = {"price_source", "price_date", "price_age_days"}
 """Different after every update of the price data."""
 
 

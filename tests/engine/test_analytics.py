@@ -1,16 +1,17 @@
 """Reports: sums in any time zone equal what the raw events say."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenward.engine.analytics import GroupBy, ReportRequest, UsageAnalytics, UsageReport, UsageStats
+from tokenward.engine.analytics import UsageAnalytics
 from tokenward.engine.errors import InvalidInput
+from tokenward.engine.reports.report import GroupBy, Position, ReportRequest, UsageReport, UsageStats
 from tokenward.engine.usage import Dimension, UsageSum
 
 QUARTER_US = 900_000_000
@@ -81,7 +82,7 @@ def as_sum(row: UsageStats) -> UsageSum:
     )
 
 
-ZONES = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns", "Australia/Lord_Howe", "Pacific/Chatham"]
+ZONES = ["UTC", "Europe/Berlin", "Asia/Kathmandu", "America/St_Johns", "Australia/Lord_Howe", "America/Santiago"]
 START = us("2026-03-20T00:00:00")
 END = us("2026-04-10T00:00:00")
 
@@ -133,14 +134,48 @@ def test_groups_come_largest_first_and_equal_ones_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "limit", "keys", "next_offset"),
-    [(0, 2, ["a", "b"], 2), (2, 2, ["c", "d"], 4), (4, 2, ["e"], None), (3, 2, ["d", "e"], None), (9, 2, [], None)],
+    ("after", "limit", "keys", "following"),
+    [
+        (None, 2, ["a", "b"], (15, "b")),
+        ((15, "b"), 2, ["c", "d"], (15, "d")),
+        ((15, "d"), 2, ["e"], None),
+        ((15, "c"), 2, ["d", "e"], None),
+        ((15, "bb"), 9, ["c", "d", "e"], None),
+        ((14, "a"), 2, [], None),
+        ((16, "z"), 1, ["a"], (15, "a")),
+    ],
 )
-def test_rows_come_in_pages(offset: int, limit: int, keys: list[str], next_offset: int | None) -> None:
+def test_a_page_starts_behind_a_place(
+    after: Position | None, limit: int, keys: list[str], following: Position | None
+) -> None:
     events = [Event(START, name) for name in "abcde"]
-    result = report(ReportRequest(START, END, offset=offset, limit=limit), events)
+    result = report(ReportRequest(START, END, after=after, limit=limit), events)
     assert [row.key for row in result.rows] == keys
-    assert (result.total_rows, result.next_offset) == (5, next_offset)
+    assert (result.total_rows, result.next_position) == (5, following)
+
+
+@settings(max_examples=60, deadline=None)
+@given(events=event_lists, group_by=st.sampled_from(["user", "model", "day", "hour_of_day"]), limit=st.integers(1, 7))
+def test_pages_together_are_the_whole(events: list[Event], group_by: GroupBy, limit: int) -> None:
+    whole = report(ReportRequest(START, END, group_by, limit=1000), events)
+    rows: list[UsageStats] = []
+    after: Position | None = None
+    while True:
+        page = report(ReportRequest(START, END, group_by, limit=limit, after=after), events)
+        assert (page.totals, page.total_rows) == (whole.totals, whole.total_rows)
+        rows += page.rows
+        after = page.next_position
+        if after is None:
+            break
+    assert tuple(rows) == whole.rows
+
+
+def test_a_row_that_grows_between_two_pages_does_not_come_twice() -> None:
+    events = [Event(START, name, input_tokens=number) for number, name in enumerate("edcba")]
+    first = report(ReportRequest(START, END, limit=2), events)
+    later = [*events, Event(START, "a", input_tokens=500), Event(START, "b", input_tokens=900)]
+    second = report(ReportRequest(START, END, limit=9, after=first.next_position), later)
+    assert [row.key for row in (*first.rows, *second.rows)] == ["a", "b", "c", "d", "e"]
 
 
 def test_top_users_are_the_largest_whatever_the_rows_are() -> None:
@@ -174,14 +209,52 @@ def test_a_quarter_hour_belongs_to_the_zones_day_and_hour() -> None:
     assert day.by_hour_of_day[0] == 15
 
 
-def test_the_change_of_the_clocks_keeps_days_and_hours_right() -> None:
-    # Berlin on 2026-03-29 has 23 hours, and 02:00 to 03:00 do not exist.
-    start, end = us("2026-03-29T00:00:00", "Europe/Berlin"), us("2026-03-30T00:00:00", "Europe/Berlin")
-    every_half_hour = [Event(moment) for moment in range(start, end, 2 * QUARTER_US)]
-    result = report(ReportRequest(start, end, "day", "Europe/Berlin"), every_half_hour)
-    assert [(row.key, row.requests) for row in result.rows] == [("2026-03-29", 46)]
-    assert result.by_hour_of_day[2] == 0
-    assert result.by_hour_of_day[3] == 30
+def every_half_hour(start_us: int, end_us: int) -> list[Event]:
+    return [Event(moment) for moment in range(start_us, end_us, 2 * QUARTER_US)]
+
+
+def day_in(zone: str, day: str) -> tuple[int, int]:
+    """A local day, in microseconds."""
+    following = (datetime.fromisoformat(day) + timedelta(days=1)).isoformat()
+    return us(day, zone), us(following, zone)
+
+
+@pytest.mark.parametrize(
+    ("day", "half_hours", "hours"),
+    [
+        ("2026-03-29", 46, {1: 30, 2: 0, 3: 30}),
+        ("2026-10-25", 50, {1: 30, 2: 60, 3: 30}),
+        ("2026-06-01", 48, {1: 30, 2: 30, 3: 30}),
+    ],
+)
+def test_the_change_of_the_clocks_keeps_days_and_hours_right(day: str, half_hours: int, hours: dict[int, int]) -> None:
+    """In Berlin, 02:00 to 03:00 does not exist on one day of spring and is there twice on one of autumn."""
+    start, end = day_in("Europe/Berlin", day)
+    around = every_half_hour(start - 4 * QUARTER_US, end + 4 * QUARTER_US)
+    result = report(ReportRequest(start, end, "day", "Europe/Berlin"), around)
+    assert [(row.key, row.requests) for row in result.rows] == [(day, half_hours)]
+    assert {hour: result.by_hour_of_day[hour] for hour in hours} == hours
+    days = report(ReportRequest(start - 4 * QUARTER_US, end + 4 * QUARTER_US, "day", "Europe/Berlin"), around)
+    assert [row.requests for row in days.rows] == [2, half_hours, 2]
+
+
+@pytest.mark.parametrize(
+    ("zone", "utc", "day", "hour"),
+    [
+        ("Asia/Kolkata", "2026-03-20T18:29:59", "2026-03-20", 23),
+        ("Asia/Kolkata", "2026-03-20T18:30:00", "2026-03-21", 0),
+        ("America/St_Johns", "2026-03-21T02:29:59", "2026-03-20", 23),
+        ("America/St_Johns", "2026-03-21T02:30:00", "2026-03-21", 0),
+        # Lord Howe's clocks change by half an hour: 01:30 to 02:00 is there twice on 2026-04-05.
+        ("Australia/Lord_Howe", "2026-04-04T14:45:00", "2026-04-05", 1),
+        ("Australia/Lord_Howe", "2026-04-04T15:15:00", "2026-04-05", 1),
+        ("Australia/Lord_Howe", "2026-04-04T15:30:00", "2026-04-05", 2),
+    ],
+)
+def test_zones_off_by_half_an_hour(zone: str, utc: str, day: str, hour: int) -> None:
+    result = report(ReportRequest(START, END, "day", zone), [Event(us(utc))])
+    assert [row.key for row in result.rows if row.requests] == [day]
+    assert [index for index, tokens in enumerate(result.by_hour_of_day) if tokens] == [hour]
 
 
 def test_hours_are_24_rows_in_order() -> None:
@@ -204,14 +277,46 @@ def test_the_average_is_per_request() -> None:
 def test_unpriced_requests_are_counted_not_priced_at_zero() -> None:
     result = report(ReportRequest(START, END), [Event(START, cost_nano=None), Event(START)])
     assert (result.totals.cost_nano, result.totals.unpriced_requests) == (7, 1)
+    assert result.totals.average_cost_nano_per_request == 7
+
+
+@pytest.mark.parametrize(("costs", "average"), [([7, 8], 8), ([1, 1, 2], 1), ([None], None), ([], None)])
+def test_the_average_cost_is_of_priced_requests_to_the_nearest_nano_dollar(
+    costs: list[int | None], average: int | None
+) -> None:
+    result = report(ReportRequest(START, END), [Event(START, cost_nano=cost) for cost in costs])
+    assert result.totals.average_cost_nano_per_request == average
+
+
+def test_the_share_of_estimates_is_of_requests() -> None:
+    quarters = [
+        UsageSum("1", requests=3, estimated_requests=1, input_tokens=900),
+        UsageSum("2", requests=1, estimated_requests=1, input_tokens=1),
+    ]
+    result = UsageAnalytics().generate_report(
+        ReportRequest(0, END), {"quarter_hour": quarters, "user": [], "model": []}
+    )
+    assert (result.totals.estimated_requests, result.totals.estimated_share) == (2, 0.5)
+    assert report(ReportRequest(START, END), []).totals.estimated_share == 0.0
+
+
+def test_every_sum_of_the_ledger_reaches_the_report() -> None:
+    """A column that is added to the sums must be added up here too."""
+    names = [field.name for field in fields(UsageSum) if field.name != "key"]
+    one = UsageSum("0", **{name: 2**index for index, name in enumerate(names)})
+    result = UsageAnalytics().generate_report(
+        ReportRequest(0, END), {"quarter_hour": [one, replace(one, key="1")], "user": [one], "model": [one]}
+    )
+    assert [getattr(result.totals, name) for name in names] == [2 ** (index + 1) for index in range(len(names))]
+    assert [getattr(result.rows[0], name) for name in names] == [2**index for index in range(len(names))]
 
 
 @pytest.mark.parametrize(
     ("group_by", "forecast_days", "expected"),
     [
-        ("user", None, ("quarter_hour", "user")),
-        ("session", None, ("quarter_hour", "user", "session")),
-        ("day", None, ("quarter_hour", "user")),
+        ("user", None, ("quarter_hour", "user", "model")),
+        ("session", None, ("quarter_hour", "user", "model", "session")),
+        ("day", None, ("quarter_hour", "user", "model")),
         ("hour_of_day", 7, ("quarter_hour", "user", "model")),
         ("model", 7, ("quarter_hour", "user", "model")),
     ],
@@ -249,7 +354,7 @@ def test_an_unknown_zone_is_refused_with_the_nearest(zone: str, hint: str) -> No
         ("end", lambda: ReportRequest(-1, END)),
         ("end", lambda: ReportRequest(START, 10**18)),
         ("top", lambda: ReportRequest(START, END, top=-1)),
-        ("offset", lambda: ReportRequest(START, END, offset=-1)),
+        ("top", lambda: ReportRequest(START, END, top=1001)),
         ("limit", lambda: ReportRequest(START, END, limit=0)),
         ("limit", lambda: ReportRequest(START, END, limit=1001)),
         ("forecast_days", lambda: ReportRequest(START, END, forecast_days=0)),

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenward.engine.analytics import ReportRequest, UsageAnalytics
-from tokenward.engine.forecast import DayUsage, Forecast, Quantiles, forecast, shared_out
+from tokenward.engine.analytics import UsageAnalytics
+from tokenward.engine.reports.forecast import DayUsage, Forecast, Quantiles, forecast, shared_out
+from tokenward.engine.reports.report import ReportRequest
 from tokenward.engine.usage import UsageSum
 
 MONDAY = date(2026, 6, 1)

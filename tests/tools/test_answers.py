@@ -1,12 +1,13 @@
 """Every tool through a client, in both protocol eras. The client checks each answer against its output schema."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import FakeClock
-from tests.tools.conftest import Connect, structured, text_of
+from tests.tools.conftest import Connect, ToolClient, structured, text_of
 from tokenward.engine.types import JsonObject
 
 pytestmark = pytest.mark.anyio
@@ -227,6 +228,59 @@ async def test_a_report_has_pages_and_a_forecast(connect: Connect, clock: FakeCl
     assert other == (
         "cursor: not a cursor of this query; give next_cursor as it came, with the other arguments unchanged."
     )
+    assert (first["start"], first["end"]) == ("2026-10-31T23:00:00+00:00", "2026-11-30T23:00:00+00:00")
+    assert (first["total_rows"], first["currency"], first["estimated_share"]) == (25, "USD", 0.0)
+
+
+async def test_a_user_or_a_zone_that_cannot_be_is_refused(connect: Connect) -> None:
+    async with connect() as client:
+        for user in ("", "a\nb", "x" * 300):
+            assert (await client.refusal("usage_report", user=user)).startswith("user: ")
+        for zone in ("", "posixrules", "localtime"):
+            assert (await client.refusal("usage_report", timezone=zone)).startswith("timezone: ")
+
+
+async def test_a_period_is_the_first_pages_on_every_page(connect: Connect, clock: FakeClock) -> None:
+    async def record(client: ToolClient, names: Iterable[str]) -> None:
+        for name in names:
+            await client.answer("record_usage", model="gpt-4o", input_tokens=100, output_tokens=0, user=name)
+
+    async with connect() as client:
+        await record(client, (f"user{number:02d}" for number in range(25)))
+        first = await client.answer("usage_report", period="7d")
+        clock.advance(3_600)
+        await record(client, (f"late{number}" for number in range(5)))
+        second = await client.answer("usage_report", period="7d", cursor=first["next_cursor"])
+        other = await client.refusal("usage_report", period="24h", cursor=first["next_cursor"])
+    assert isinstance(first["rows"], list)
+    assert isinstance(second["rows"], list)
+    keys = [row["key"] for row in (*first["rows"], *second["rows"]) if isinstance(row, dict)]
+    assert keys == [f"user{number:02d}" for number in range(25)]
+    assert (second["start"], second["end"], second["totals"]) == (first["start"], first["end"], first["totals"])
+    assert other.startswith("cursor: not a cursor of this query")
+
+
+async def test_a_report_says_what_a_cache_saved_and_when_a_limit_is_used_up(connect: Connect, clock: FakeClock) -> None:
+    """alice may use 1,000 tokens a day, and uses them every day."""
+    async with connect() as client:
+        early = await client.answer("usage_report", user="alice", forecast_days=7)
+        for _ in range(4):
+            clock.advance(86_400)
+            await client.answer(
+                "record_usage", model="gpt-4o", input_tokens=1_000, output_tokens=0, cached_input_tokens=800
+            )
+        clock.advance(86_400)
+        report = await client.answer("usage_report", user="alice", forecast_days=7)
+        nobody = await client.answer("usage_report", user="bob", forecast_days=7)
+    assert report["cache_savings"] == {"total": "0.004", "by_model": {"gpt-4o": "0.004"}, "unpriced_tokens": None}
+    assert isinstance(report["totals"], dict)
+    assert report["totals"]["average_cost_per_request"] == "0.0015"
+    assert isinstance(report["runs_out"], list)
+    (one,) = report["runs_out"]
+    assert isinstance(one, dict)
+    assert (one["budget"], one["remaining"], one["p90"]) == ("user:alice, tokens per day", 0, "2026-11-26")
+    assert (nobody["cache_savings"], nobody["runs_out"]) == (None, None)
+    assert early["runs_out"] is None
 
 
 async def test_a_history_is_cut(connect: Connect) -> None:
@@ -261,6 +315,11 @@ async def test_messages_are_compressed(connect: Connect) -> None:
     assert isinstance(answer["tokens_after"], int)
     assert answer["tokens_after"] < answer["tokens_before"]
     assert answer["changed"] == [0]
+    assert isinstance(answer["savings"], list)
+    (saving,) = answer["savings"]
+    assert isinstance(saving, dict)
+    saved = answer["tokens_before"] - answer["tokens_after"]
+    assert saving == {"index": 0, "tokens_before": 164, "tokens_after": 164 - saved, "how": "extractive"}
 
 
 @pytest.mark.parametrize(
@@ -338,7 +397,7 @@ async def test_messages_are_compressed(connect: Connect) -> None:
         ("usage_report", {"timezone": "Berlin"}, "timezone: 'Berlin' is not a time zone; give an IANA name"),
         ("usage_report", {"top": -1}, "top: -1 is out of range"),
         ("usage_report", {"forecast_days": 0}, "forecast_days: 0 is out of range"),
-        ("usage_report", {"cursor": "e30="}, "cursor: not a cursor of this query"),
+        ("usage_report", {"cursor": "e30="}, "cursor: not a cursor of this ledger, or changed"),
         ("truncate_history", {"messages": [HELLO], "model": "gpt-4o"}, "Missing argument: 'max_tokens' (an integer)."),
         (
             "truncate_history",

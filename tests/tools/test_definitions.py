@@ -57,7 +57,7 @@ RESULTS = {
     "release_quota": "released tokens cost",
     "usage_report": "totals rows top_users by_hour_of_day forecast next_cursor",
     "truncate_history": "messages tokens_before tokens_after fits dropped cleared placeholder strategy exact method",
-    "compress_messages": "messages tokens_before tokens_after reduction changed",
+    "compress_messages": "messages tokens_before tokens_after reduction changed savings",
 }
 
 

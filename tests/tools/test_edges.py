@@ -1,13 +1,13 @@
-"""Times and cursors."""
+"""Times."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenward.engine.errors import InvalidInput
-from tokenward.engine.types import DAY_US, HOUR_US, SECOND_US, JsonValue
-from tokenward.tools.cursor import cursor_of, offset_of
-from tokenward.tools.times import moment_us, period_us, rfc3339
+from tokenward.engine.times import rfc3339
+from tokenward.engine.types import DAY_US, HOUR_US, SECOND_US
+from tokenward.tools.times import moment_us, period_us
 
 NOON_US = 1_795_262_400 * SECOND_US  # 2026-11-21 12:00 UTC
 
@@ -58,18 +58,3 @@ def test_periods_end_now(written: str, zone: str, start_us: int) -> None:
 def test_other_texts_are_no_periods(written: str) -> None:
     with pytest.raises(InvalidInput, match=r"^period: .* is not a period; give hours, days or weeks"):
         period_us(written, NOON_US)
-
-
-def test_a_cursor_belongs_to_its_query() -> None:
-    cursor = cursor_of(50, ["alice", 10])
-    assert offset_of(cursor, ["alice", 10]) == 50
-    others: list[list[JsonValue]] = [["bob", 10], ["alice", 11], []]
-    for other in others:
-        with pytest.raises(InvalidInput, match="not a cursor of this query"):
-            offset_of(cursor, other)
-
-
-@given(st.text())
-def test_other_texts_are_no_cursors(cursor: str) -> None:
-    with pytest.raises(InvalidInput, match="not a cursor of this query"):
-        offset_of(cursor, ["alice"])
