@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TypeAlias
 
@@ -131,7 +132,7 @@ def test_a_hold_that_is_over_is_ended_before_it_is_shown(run: Run, answer: Json,
     held = answer("quota", "check", "--tokens", "500", "--reserve")
     assert held["allowed"]
     assert "50 % of tokens per day" in str(quick())
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
         connection.execute("UPDATE reservation SET expires = 1")
     assert quick() is None
     assert "0 % of tokens per day" in run("statusline").stdout
@@ -175,10 +176,10 @@ def test_a_damaged_or_foreign_file_is_left_to_the_long_way(quick: Quick, tmp_pat
 
 def test_looking_changes_nothing(answer: Json, quick: Quick, tmp_path: Path) -> None:
     answer("record", "--model", "gpt-4o", "--input", "1000", "--output", "0")
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
         before = list(connection.iterdump())
     assert quick()
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
         assert list(connection.iterdump()) == before
 
 
@@ -220,7 +221,7 @@ def test_a_newer_schema_is_left_to_the_long_way(run: Run, answer: Json, quick: Q
     answer("record", "--model", "gpt-4o", "--input", "1000", "--output", "0")
     assert latest_version("sqlite") == SCHEMA_VERSION
     assert quick() is not None
-    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as connection, connection:
         connection.execute("INSERT INTO schema_version VALUES (?, 0)", (SCHEMA_VERSION + 1,))
     assert quick() is None
     assert run("statusline").exit_code == 1
@@ -244,7 +245,7 @@ def test_a_ledger_that_is_locked_for_long_is_said_soon(
     environment: dict[str, str], answer: Json, tmp_path: Path
 ) -> None:
     answer("record", "--model", "gpt-4o", "--input", "1000", "--output", "0")
-    with sqlite3.connect(tmp_path / "ledger.db", isolation_level=None) as connection:
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as connection:
         connection.execute("PRAGMA locking_mode = exclusive")
         connection.execute("BEGIN EXCLUSIVE")
         command = [sys.executable, "-m", "tokenward", "statusline"]
