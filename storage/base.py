@@ -255,9 +255,7 @@ class StoreStatus:
 
     Attributes:
         found_version: The schema's version before this store brought it up to date; 0 for an empty database.
-        schema_version: Its version now.
-        latest_version: What this tokenward knows.
-        events: How many there are.
+        schema_version: Its version now; ``latest_version`` is what this tokenward knows.
         oldest_us: When the oldest event happened; ``None`` without events.
         pruned_before_us: Events before this moment were pruned; 0 when none were.
         bytes: Size of the database, if it is known.
@@ -393,6 +391,10 @@ class UsageStore(Protocol):
         """Delete the events before a moment (rounded down to a quarter hour); their rollup stays. Returns how many."""
         ...
 
+    async def pruned_before_us(self) -> int:
+        """The moment before which events were pruned; 0 when none were."""
+        ...
+
     async def describe(self) -> StoreStatus:
-        """What the store holds."""
+        """What the store holds, which counts all of it."""
         ...

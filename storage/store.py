@@ -104,6 +104,10 @@ class Database(Protocol):
         """The rollup's next lines."""
         ...
 
+    async def pruned_before_us(self) -> int:
+        """The moment before which events were pruned; 0 when none were."""
+        ...
+
     async def describe(self) -> StoreStatus:
         """What the database holds."""
         ...
@@ -338,6 +342,10 @@ class LedgerStore:
         while some := await self._maintain(lambda tx: tx.prune(whole_us, _BULK)):
             gone += some
         return gone
+
+    async def pruned_before_us(self) -> int:
+        """The moment before which events were pruned; 0 when none were."""
+        return await self._database.pruned_before_us()
 
     async def describe(self) -> StoreStatus:
         """What the store holds."""

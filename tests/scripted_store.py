@@ -150,6 +150,9 @@ class ScriptedStore:
     async def prune(self, before_us: int) -> int:
         raise NotImplementedError
 
+    async def pruned_before_us(self) -> int:
+        raise NotImplementedError
+
     async def describe(self) -> StoreStatus:
         raise NotImplementedError
 

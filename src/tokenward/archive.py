@@ -92,7 +92,7 @@ async def export_ledger(
         StoreUnavailable: The store cannot be read; what was written is not whole.
         StoreError: Events were pruned meanwhile; what was written is not whole.
     """
-    pruned_us = (await store.describe()).pruned_before_us
+    pruned_us = await store.pruned_before_us()
     done = Exported()
     write(form.header_line(clock(), version, start_us, end_us, pruned_us))
     for limit in await store.limits():
@@ -109,7 +109,7 @@ async def export_ledger(
         done.events += 1
         if done.events % _PROGRESS_EVERY == 0:
             await progress(done.events)
-    if (await store.describe()).pruned_before_us != pruned_us:
+    if await store.pruned_before_us() != pruned_us:
         raise StoreError("Events were pruned while the ledger was exported, so this is not all of it. Export again.")
     write(form.end_line(done.limits, done.hourly, done.events))
     return done
@@ -137,7 +137,7 @@ async def import_ledger(
             line nothing was written; batches before it stand.
         StoreUnavailable: The store cannot be written; batches before stand.
     """
-    reading = _Import(store, clock(), (await store.describe()).pruned_before_us)
+    reading = _Import(store, clock(), await store.pruned_before_us())
     number = 0
     for number, line in _lines(stream):
         try:

@@ -158,7 +158,7 @@ async def _fed(events: AsyncIterator[UsageEvent], add: Callable[[UsageEvent], No
 
 async def _pruned(store: UsageStore, start_us: int) -> tuple[str, ...]:
     """Whether events of the period are no longer there."""
-    before_us = (await store.describe()).pruned_before_us
+    before_us = await store.pruned_before_us()
     if before_us <= start_us:
         return ()
     return ("Some of the events were pruned from the ledger: what they were is not in these numbers.",)

@@ -149,7 +149,7 @@ async def _missing(store: UsageStore, request: ReportRequest) -> tuple[str, ...]
     if request.group_by != "session" and request.session is None:
         return ()
     # Asked after the sums were read: what is pruned in between is named although it was still there.
-    before_us = (await store.describe()).pruned_before_us
+    before_us = await store.pruned_before_us()
     if before_us <= request.start_us:
         return ()
     return (f"Events before {rfc3339(before_us)} were pruned; what sessions used before is not in these numbers.",)

@@ -231,6 +231,11 @@ class PostgresDatabase:
             ((pruned_us,),) = await (await connection.execute(reading.PRUNED_BEFORE.encode())).fetchall()
             return [await _sums(connection, reading.parts(one, int(pruned_us))) for one in queries]
 
+    async def pruned_before_us(self) -> int:
+        """The moment before which events were pruned; 0 when none were."""
+        ((pruned_us,),) = await self._rows(reading.PRUNED_BEFORE, {})
+        return int(pruned_us)
+
     async def secret(self, name: str) -> str | None:
         """What was kept of the ledger under a name."""
         found = await self._rows("SELECT value FROM ledger_secret WHERE name = %(name)s", {"name": name})
