@@ -119,6 +119,16 @@ class Catalog:
         facts = self._loaded()
         return [facts.describe(name, name, name) for name in sorted(facts.models)]
 
+    def names(self) -> list[str]:
+        """The names of the known models, what else they are called, the encodings and the own aliases, sorted."""
+        facts = self._loaded()
+        return sorted({*facts.models, *facts.aliases, *ENCODING_NAMES, *self._own})
+
+    def undated(self, model: str) -> str | None:
+        """The known model that a known one is a release of, as its name says; else ``None``."""
+        shorter = _RELEASE.sub("", model)
+        return shorter if shorter != model and shorter in self._loaded().models else None
+
     def _loaded(self) -> "_Facts":
         if self._facts is None:
             self._facts = _Facts(read_json("models.json"))
@@ -131,7 +141,7 @@ class _Facts:
     def __init__(self, document: JsonObject) -> None:
         self.models = object_at(document, "models")
         self._families = object_at(document, "families")
-        self._aliases = object_at(document, "aliases")
+        self.aliases = object_at(document, "aliases")
         # The longest prefix is the most telling one.
         self._prefixes = sorted(self._families, key=len, reverse=True)
 
@@ -164,7 +174,7 @@ class _Facts:
         )
 
     def _renamed(self, name: str) -> str:
-        return text_at(self._aliases, name) if name in self._aliases else name
+        return text_at(self.aliases, name) if name in self.aliases else name
 
     def _known(self, name: str) -> str | None:
         """The catalog's entry for a name: itself, or itself without its release date or variant."""

@@ -4,12 +4,14 @@
 
     TokenwardError
     ├── InvalidInput              a value the caller can correct: which field, what is accepted
+    │   ├── WrongArguments        unknown, missing or given twice; the message names them
     │   ├── UnknownEncoding       an encoding name that does not exist
     │   ├── InvalidMessages       a message list its provider's format does not allow
     │   └── AmbiguousFormat       a message list whose parts are written for different providers
     ├── UnknownPrice              no price is known for a model (never priced at 0)
     ├── PricesRefused             price data that is not taken over
     ├── ConfigurationError        a setting that cannot be used
+    ├── Forbidden                 what the caller's token does not allow
     ├── CorruptData               a data file of the package is not what was shipped
     └── StoreError                the ledger
         ├── StoreUnavailable      cannot be reached or written right now
@@ -28,15 +30,22 @@ from difflib import get_close_matches
 
 _SHOWN_CHARACTERS = 60
 
+_COMPARED_CHARACTERS = 200
+"""No name is longer; what is takes long to compare."""
+
 
 def shown(value: object) -> str:
     """A caller's value, quoted, on one line and cut so that it can stand in a message."""
-    text = repr(value).encode("utf-8", "backslashreplace").decode()
+    # A long text is cut before it is quoted too: that alone would take a moment.
+    part = value[: _SHOWN_CHARACTERS + 1] if isinstance(value, str) else value
+    text = repr(part).encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
 
 
 def nearest(value: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?`` with the closest known name, or an empty string."""
+    if len(value) > _COMPARED_CHARACTERS:
+        return ""
     match = get_close_matches(value.lower(), list(known), n=1, cutoff=0.6)
     return f" Did you mean {match[0]!r}?" if match else ""
 
@@ -57,6 +66,19 @@ class InvalidInput(TokenwardError):  # noqa: N818 - named for what it is, as in 
         self.field = field
         self.problem = problem
         super().__init__(f"{field}: {problem}")
+
+
+class WrongArguments(InvalidInput):
+    """Arguments that cannot be taken together: unknown, missing, or given twice.
+
+    Args:
+        field: One of them.
+        message: What is wrong and what to do, in whole sentences.
+    """
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(field, message)
+        self.args = (message,)
 
 
 def in_range(field: str, value: int, low: int, high: int) -> None:
@@ -133,6 +155,19 @@ class PricesRefused(TokenwardError):  # noqa: N818
 
 class ConfigurationError(TokenwardError):
     """A setting that cannot be used: which one, why, and what is accepted."""
+
+
+class Forbidden(TokenwardError):  # noqa: N818
+    """What the caller's token does not allow.
+
+    Args:
+        what: What was asked for, as the beginning of a sentence.
+        scope: The scope that allows it.
+    """
+
+    def __init__(self, what: str, scope: str) -> None:
+        self.scope = scope
+        super().__init__(f"Forbidden: {what} needs a token with the scope {scope!r}.")
 
 
 class CorruptData(TokenwardError):  # noqa: N818

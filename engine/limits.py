@@ -1,7 +1,7 @@
 """Limits and what they count: who a limit binds, and how much a piece of work takes.
 
-A *subject* is who a limit binds: ``user:alice``, ``group:team``, ``session:s1``, ``default`` (each user without a
-limit of the same metric and window) or ``global``.
+A *subject* is who a limit binds: ``user:alice``, ``group:team``, ``session:s1``, ``default`` (each user without a limit
+of the same metric and window) or ``global``.
 """
 
 from dataclasses import dataclass, field
@@ -124,6 +124,46 @@ class TokenLimit:
         object.__setattr__(self, "span", span)
         object.__setattr__(self, "counter", f"{self.metric}/{span.name}")
         object.__setattr__(self, "label", f"{self.subject}, {self.metric} per {self.window}")
+
+
+def counted_in(window: Window, mode: Mode | None, timezone: str | None, own_zone: str) -> tuple[Mode, str]:
+    """How a limit counts that is written without saying all of it: its mode and the zone of its calendar.
+
+    Whoever names a zone for days means its calendar; a month is the calendar's too; any other window is a rolling one.
+
+    Args:
+        window: The limit's.
+        mode: What is written, if anything.
+        timezone: What is written, if anything.
+        own_zone: The zone of a calendar where none is written.
+
+    Raises:
+        InvalidInput: A zone for a rolling window; only UTC does no harm there.
+    """
+    if mode is None:
+        mode = "calendar" if window == "month" or (window == "day" and timezone is not None) else "rolling"
+    if mode == "calendar":
+        return mode, own_zone if timezone is None else timezone
+    if timezone not in (None, "UTC"):
+        raise InvalidInput("timezone", "goes with mode calendar: a rolling window is the same everywhere.")
+    return mode, "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitQuery:
+    """Which limits, sorted by subject, metric and window.
+
+    Attributes:
+        subject: Only those of this subject; likewise ``metric`` and ``window``.
+        after: Only those behind this subject, metric and window.
+        size: So many at most; all if ``None``.
+    """
+
+    subject: str | None = None
+    metric: str | None = None
+    window: str | None = None
+    after: tuple[str, str, str] = ("", "", "")
+    size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import which
+from threading import Event
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tokenward.engine.errors import InvalidInput
+from tokenward.engine.steps import Stopped, stoppable
 from tokenward.files import FileText, SkippedFile, read_files
 from tokenward.ignore import IgnoreFile, PathPattern, is_ignored
 
@@ -523,3 +525,42 @@ def test_no_pattern_is_slow(pattern: str) -> None:
     parts = ["a" * 250] if "/" not in pattern else ["a"] * 1_000
     assert IgnoreFile(0, pattern).verdict(parts, is_folder=False) is None
     assert not PathPattern(pattern.split("/")).matches(parts)
+
+
+@pytest.mark.parametrize(
+    "path", ["[" * 256, "[" * 60_000, "*" * 256, "src/" + "?" * 256 + "/x", "a/" * 1_000_000, "*/" * 2_048 + "x"]
+)
+def test_long_patterns_are_refused_before_they_are_read(root: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenward.ignore.translate", pytest.fail)
+
+    def realpath(path: Path) -> str:
+        return str(path) if path == root else pytest.fail("resolved")
+
+    monkeypatch.setattr("os.path.realpath", realpath)
+    with pytest.raises(InvalidInput, match=r"^paths: .* is too long"):
+        read_files([path], [root])
+
+
+def test_as_long_as_a_name_can_be_is_long_enough(root: Path) -> None:
+    plant(root, {"a" * 255: "x"})
+    assert list(texts(["a" * 254 + "?"], root)) == ["a" * 255]
+    assert list(texts(["a" * 255], root)) == ["a" * 255]
+
+
+def test_long_lines_of_gitignore_are_passed_over(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def translate(glob: str) -> str:
+        read.append(glob)
+        return "x"
+
+    monkeypatch.setattr("tokenward.ignore.translate", translate)
+    IgnoreFile(0, "\n".join(["[a]" * 100, "a/" * 3_000, "b" * 255 + "*", "c" * 254 + "*", "short"]))
+    assert read == ["c" * 254 + "*", "short"]
+
+
+def test_reading_a_gitignore_can_be_stopped() -> None:
+    stop = Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        stoppable(lambda: IgnoreFile(0, "a\n" * 3), stop)

@@ -4,6 +4,8 @@ import hashlib
 import threading
 from collections import OrderedDict, defaultdict
 
+from tokenward.engine.steps import checkpoint
+
 SLICE_CHARACTERS = 1 << 20
 """A longer text is hashed in slices of this many: it is not copied whole, and other threads need not wait for it."""
 
@@ -33,6 +35,7 @@ class CountCache:
             return hashlib.sha256(f"{scope}\n{text}".encode("utf-8", "surrogatepass")).digest()
         hashed = hashlib.sha256(f"{scope}\n".encode("utf-8", "surrogatepass"))
         for start in range(0, len(text), SLICE_CHARACTERS):
+            checkpoint()
             hashed.update(text[start : start + SLICE_CHARACTERS].encode("utf-8", "surrogatepass"))
         return hashed.digest()
 

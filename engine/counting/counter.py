@@ -11,6 +11,7 @@ from tokenward.engine.counting.cache import CACHE, CountCache
 from tokenward.engine.counting.remembered import RememberedRequests
 from tokenward.engine.counting.results import BatchTokenCountResult, TokenCountResult
 from tokenward.engine.errors import InvalidInput
+from tokenward.engine.steps import checkpoint, finish
 from tokenward.engine.tokenizers.base import Method, TokenizationModel, Tokenizer, TokenizerOptions, warnings_of
 from tokenward.engine.tokenizers.estimate import EstimateTokenizer, words_bounds, words_estimate
 from tokenward.engine.tokenizers.openai import TiktokenTokenizer
@@ -333,6 +334,7 @@ class _MeasuredCounter:
         """
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - what types promise, callers break
             raise InvalidInput("text", f"expected a string, not {type(text).__name__}.")
+        checkpoint()
         started = self._timer()
         made = self._now()
         while True:
@@ -341,6 +343,7 @@ class _MeasuredCounter:
             if tokens is not None:
                 seconds = self._timer() - started
                 self._counts.record(key, tokens, CACHE, seconds)
+                finish(len(text))
                 return tokens, True, seconds, made
             tokens = self._tokenizer.count(text)
             counted_by, made = made, self._now()
@@ -350,6 +353,7 @@ class _MeasuredCounter:
         core = self._core or self._counted_by()
         seconds = self._timer() - started
         self._counts.record(key, tokens, core, seconds)
+        finish(len(text))
         return tokens, False, seconds, made
 
     def _now(self) -> _Made:

@@ -15,6 +15,7 @@ from tokenward.engine.history.strategy_plugins import order_of
 from tokenward.engine.history.units import Unit, find_units, thinking_loop
 from tokenward.engine.messages import read_messages
 from tokenward.engine.messages.view import Conversation, Message
+from tokenward.engine.steps import checkpoint
 from tokenward.engine.types import JsonObject
 
 CHUNKS_OF_A_BUDGET: Final = 4
@@ -115,6 +116,7 @@ class Planner:
                 goal = self._chunked(draft.tokens, budget) if keep_prefix else budget
             elif type(step) is not phase or draft.tokens <= goal:
                 break
+            checkpoint()
             self._take(step, draft)
         if draft.tokens > budget:
             return None

@@ -9,13 +9,15 @@ from typing import Final
 
 from tokenward.engine.history.regions import INLINE, Region, split_regions
 from tokenward.engine.history.sentences import sentence_ends
+from tokenward.engine.history.steady import SteadyPattern
+from tokenward.engine.steps import checkpoint
 
 SUMMARY_LABEL: Final = "[Summary by the caller's summarizer: "
 """What a line begins with that is a summary; only one that the caller's own function made has it."""
 
 _MIN_REPEATED = 40  # shorter paragraphs ("Yes.", a heading) repeat with a purpose
 
-_SQUEEZE: Final = re.compile(
+_SQUEEZE: Final = SteadyPattern(
     rf"""
       (?P<keep>{INLINE})
     | (?P<trailing>(?<![ \t])(?:[ \t]++(?=\n[ \t]*+\n|\n?\Z)|[ \t](?=\n)))    # two before a line: Markdown's break
@@ -24,9 +26,8 @@ _SQUEEZE: Final = re.compile(
     | (?P<dots>(?<=\w)\.{{4,}}+(?=\s|\Z))
     | (?P<marks>(?<=\w)(?P<mark>[!?])(?P=mark)++(?=\s|\Z))
     """,
-    re.VERBOSE,
 )
-_INLINE: Final = re.compile(INLINE, re.VERBOSE)
+_INLINE: Final = SteadyPattern(INLINE)
 _BOUNDARY: Final = re.compile(
     r"""
       \n(?=\s*\n)\s*\n                                                   # a blank line
@@ -65,6 +66,7 @@ def read_pieces(text: str) -> list[Piece]:
     pieces: list[Piece] = []
     seen: set[str] = set()
     for region in _regions(text):
+        checkpoint()
         if region.protected:
             body = region.text.rstrip("\n")
             found = [Piece(body, region.text[len(body) :], locked=True)]
@@ -107,6 +109,7 @@ def _append(pieces: list[Piece], found: Sequence[Piece]) -> None:
 
 def _squeeze(text: str) -> str:
     def shorter(match: re.Match[str]) -> str:
+        checkpoint()
         match match.lastgroup:
             case "trailing":
                 return ""
@@ -143,6 +146,7 @@ class _Stretch:
         spans: list[tuple[int, int]] = []
 
         def hide(match: re.Match[str]) -> str:
+            checkpoint()
             spans.append(match.span())
             # The full stop behind a URL is none of it.
             inside = match.group().rstrip(".!?")
@@ -153,6 +157,7 @@ class _Stretch:
 
 def _without_repeats(stretch: _Stretch, seen: set[str]) -> _Stretch:
     """A paragraph that stood before in the same text goes, unless something in it is protected."""
+    checkpoint()
     pieces = _split(stretch, [match.end() for match in re.finditer(r"\n[ \t]*\n", stretch.text)])
     repeated: set[int] = set()
     for position, piece in enumerate(pieces):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from tokenward.engine.history.prose import Piece
+from tokenward.engine.steps import checkpoint
 
 _UNSPACED: Final = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
 # Japanese and Chinese have no spaces between words: two characters are about one.
@@ -60,6 +61,7 @@ def droppable(pieces: Sequence[Piece]) -> Iterator[tuple[int, Piece]]:
 
 
 def _words(piece: Piece) -> set[str]:
+    checkpoint()
     return {match[1] or match[2] for match in _WORD.finditer(piece.text.lower())}
 
 

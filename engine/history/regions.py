@@ -14,6 +14,8 @@ from itertools import groupby, islice, pairwise
 from typing import Final
 
 from tokenward.engine.history.sentences import TERMINATORS
+from tokenward.engine.history.steady import SteadyPattern
+from tokenward.engine.steps import checkpoint
 
 _LINE: Final = re.compile(r"[^\n]*\n|[^\n]+")
 _FENCE: Final = re.compile(r"[\s>]*(?:[-*+]\s+|\d+[.)]\s+)?(?P<fence>`{3,}|~{3,})")
@@ -38,15 +40,14 @@ _SAME: Final = '"\uff02'
 _QUOTES: Final = (*_SAME, *(mark for pair in _PAIRS for mark in pair))
 
 # What a sentence may hold besides words; its signs and spaces say nothing about the paragraph.
-_HIDDEN: Final = re.compile(
+_HIDDEN: Final = SteadyPattern(
     r"""
-      (?<!`)(`++)[^`\n]*\1(?!`)
+      (?<!`)(?P<ticks>`++)[^`\n]*(?P=ticks)(?!`)
     | (?<![a-zA-Z])(?:[a-zA-Z][a-zA-Z0-9+.-]{0,31}+://|www\.)\S+
     | "[^"\n]*" | \u201c[^\u201c\u201d\n]*\u201d
     """,
-    re.VERBOSE,
 )
-_CODE_SIGN: Final = re.compile(
+_CODE_SIGN: Final = SteadyPattern(
     r"""
       [={}\\\u2500-\u259f]                                  # assignments, blocks, escapes, drawn boxes
     | ;[ \t]*+$ | \w;\w | ,[^\W\d] | [^\W\d],\d            # statements, values without spaces between them
@@ -54,7 +55,7 @@ _CODE_SIGN: Final = re.compile(
     | (?<!\S)--?[A-Za-z] | \$[A-Za-z_(]                      # options and variables of a shell
     | </?[A-Za-z!][^<>\n]*>                                  # tags
     """,
-    re.VERBOSE | re.MULTILINE,
+    re.MULTILINE,
 )
 _MARKER: Final = r"[ \t]*+(?:[-*+•]|\d++[.)]|\#{1,6})[ \t]"
 _NEW_BLOCK: Final = re.compile(_MARKER)
@@ -112,6 +113,7 @@ def _flag_lines(text: str) -> Iterator[tuple[str, bool]]:
     position = 0
     quoting = False
     while position < len(text):
+        checkpoint()
         end = _protected_end(text, position)
         if end is not None:
             quoting = text[position:end].lstrip().startswith(">")
@@ -192,6 +194,7 @@ def _flag_paragraphs(lines: Iterable[tuple[str, bool]]) -> Iterator[tuple[str, b
         left = iter(hidden)
         is_data = _is_data(hidden)
         for block in _blocks(paragraph):
+            checkpoint()
             text = "".join(block)
             lines_hidden = list(islice(left, len(block)))
             protected = is_data or _is_quote_open(marks) or not _is_prose(block, lines_hidden)
@@ -241,7 +244,7 @@ def _is_prose(block: Sequence[str], hidden: Sequence[str]) -> bool:
         hidden: The same lines as `_hide` makes them.
     """
     text = "".join(block)
-    if any(_CODE_SIGN.search(line) or not _is_words(line) for line in hidden):
+    if any(_CODE_SIGN.found_in(line) or not _is_words(line) for line in hidden):
         return False
     if _HEADING.match(text):
         return not _GAP.search(hidden[0])

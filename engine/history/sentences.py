@@ -10,6 +10,8 @@ import re
 from functools import cache
 from typing import Final, Protocol
 
+from tokenward.engine.steps import checkpoint
+
 _LANGUAGES: Final = ("en", "de", "es", "fr", "ru")
 """Each with abbreviations of its own, and all with the full stops of Chinese, Japanese, Hindi and Arabic."""
 
@@ -84,6 +86,7 @@ def _agreed(text: str) -> list[int]:
 
 
 def _ends(language: str, text: str) -> set[int]:
+    checkpoint()
     try:
         sentences = _segment()(language, text)
     except BaseException as error:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokenward.engine.messages.view import Conversation, Format, Message
+from tokenward.engine.steps import checkpoint
 
 TURN_BASED: frozenset[Format] = frozenset(("anthropic", "gemini"))
 """Formats that want a user's turn first and before every assistant's turn."""
@@ -81,6 +82,7 @@ def find_units(conversation: Conversation) -> list[Unit]:
     current: list[Message] = []
     running: set[str] = set()
     for message in conversation.messages:
+        checkpoint()
         answers = [call for call in message.answers if call in owners and call not in message.calls]
         goes_on = previous is not None and (
             previous.role == "assistant" or (conversation.format == "anthropic" and previous.role == "tool" and running)

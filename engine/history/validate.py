@@ -13,6 +13,7 @@ from tokenward.engine.errors import InvalidMessages
 from tokenward.engine.history.units import Unit, find_units
 from tokenward.engine.messages import read_messages
 from tokenward.engine.messages.view import Conversation, Format, Message, Part
+from tokenward.engine.steps import checkpoint
 from tokenward.engine.types import JsonObject, JsonValue
 
 
@@ -55,6 +56,7 @@ def _check_openai(conversation: Conversation) -> None:
     waiting: set[str] = set()
     asker = 0
     for message in conversation.messages:
+        checkpoint()
         _check_chat_message(message)
         if message.role == "tool":
             _refuse_orphans(message, asked, "put it directly behind the assistant message that makes the call")

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias
 from tokenward.engine.errors import AmbiguousFormat
 from tokenward.engine.messages import openai_responses
 from tokenward.engine.messages.view import Format
+from tokenward.engine.steps import checkpoint
 from tokenward.engine.types import JsonObject, JsonValue
 
 FORMATS: Final[tuple[Format, ...]] = ("openai", "openai_responses", "anthropic", "gemini")
@@ -99,6 +100,7 @@ def _named(formats: _Formats) -> list[Format]:
 def _features(messages: Sequence[JsonObject], system: JsonValue) -> Iterator[tuple[int | None, _Formats]]:
     """What narrows the format down, with the message it is found in; the system text comes last, as a request's own."""
     for index, message in enumerate(messages):
+        checkpoint()
         for feature in _message_features(message):
             yield index, feature
     if isinstance(system, list):

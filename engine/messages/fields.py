@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tokenward.engine.errors import InvalidMessages, shown
+from tokenward.engine.steps import checkpoint
 from tokenward.engine.types import JsonObject, JsonValue
 
 _TYPE_NAMES: Final[dict[type[object], str]] = {
@@ -73,6 +74,7 @@ def optional_text(source: JsonObject, key: str, index: int | None) -> str:
 
 def role_of(message: JsonObject, roles: Sequence[str], index: int, advice: str = "") -> str:
     """The message's role, which must be one of ``roles``."""
+    checkpoint()
     accepted = f"accepted: {', '.join(roles)}.{advice}"
     if "role" not in message:
         raise InvalidMessages(f"role is missing; {accepted}", index)

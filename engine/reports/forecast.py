@@ -12,6 +12,7 @@ from random import Random
 from typing import Literal, TypeAlias, TypeVar
 
 from tokenward.engine.limits import Metric
+from tokenward.engine.steps import checkpoint
 from tokenward.engine.usage import UsageSum
 
 Method: TypeAlias = Literal["resampled days", "resampled weekdays", "not enough data"]
@@ -161,6 +162,7 @@ def futures(history: Sequence[DayUsage], *, first: date, days: int, random: Rand
     pools = [_alike(history, range(len(history)), weekday) for weekday in weekdays]
     draws = [[0] * days for _ in range(_DRAWS)]
     for draw in draws:
+        checkpoint()
         for offset, pool in enumerate(pools):
             draw[offset::_WEEK] = random.choices(pool, k=len(range(offset, days, _WEEK)))
     return Futures(draws)
@@ -200,6 +202,7 @@ def coverage(history: Sequence[DayUsage], series: Sequence[int]) -> float | None
         return None
     hits = 0
     for index in tested:
+        checkpoint()
         expected = quantiles(_alike(history[:index], series[:index], history[index].day.weekday()))
         hits += expected.p10 <= series[index] <= expected.p90
     return hits / len(tested)

@@ -57,6 +57,7 @@ import unicodedata
 from collections.abc import Callable
 from functools import cache
 
+from tokenward.engine.steps import advance, checkpoint
 from tokenward.engine.tokenizers.claude_ctok import FREE, CtokParts
 
 SEGMENT_CHARACTERS = 32
@@ -105,6 +106,7 @@ class SegmentCounter:
                 chunk = "x " + chunk
                 total -= self._letter_cost
             total += self._count_chunk(chunk, first=not start, last=end == len(text))
+            advance(end - start)
             start = end
         return total
 
@@ -256,6 +258,7 @@ class _Memo(dict[str, int]):
         self._cost = cost
 
     def __missing__(self, segment: str) -> int:
+        checkpoint()
         cost = self._cost(segment)
         if len(segment) <= SEGMENT_CHARACTERS:
             if len(self) >= MEMO_ENTRIES:

@@ -16,6 +16,8 @@ import re
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 
+from tokenward.engine.steps import checkpoint
+
 BLOCK_CHARACTERS = 8_192
 """How much of a long stream is covered before earlier costs are forgotten."""
 
@@ -50,6 +52,7 @@ class Cover:
         costs = [0]
         first = 0
         while first < len(stream):
+            checkpoint()
             last = min(first + BLOCK_CHARACTERS, len(stream))
             context = max(0, first - self._longest)
             costs = self._extended(costs[context - first - 1 :], stream[context:last], first - context, last - context)

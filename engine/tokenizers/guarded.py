@@ -12,6 +12,7 @@ from typing import cast
 
 from tokenward.engine.catalog import ModelInfo
 from tokenward.engine.errors import InvalidInput
+from tokenward.engine.steps import Stopped
 from tokenward.engine.tokenizers.base import Method, Tokenizer, TokenizerOptions, warnings_of
 from tokenward.engine.usage import MAX_TOKENS
 
@@ -152,6 +153,8 @@ class GuardedTokenizer:
         except EXHAUSTED as exhaustion:
             self._latest.exhausted = True
             self._source.pass_over(exhaustion)
+        except Stopped:
+            raise
         except BaseException as error:  # noqa: BLE001 - whatever it is, the next way counts
             self._source.fail(failure(error))
         else:

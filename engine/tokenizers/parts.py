@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TypeAlias
 
+from tokenward.engine.steps import advance, checkpoint
+
 Encode: TypeAlias = Callable[[str], Sequence[int]]
 
 PART_CHARACTERS = 100_000
@@ -48,6 +50,7 @@ def count_in_parts(encode: Encode, text: str, part_characters: int = PART_CHARAC
             break
         end, following = cut
         total += len(encode(text[start:end]))
+        advance(following - start)
         start = following
     return total + len(encode(text[start:]))
 
@@ -55,6 +58,7 @@ def count_in_parts(encode: Encode, text: str, part_characters: int = PART_CHARAC
 def _cut(encode: Encode, text: str, earliest: int, stretch: int) -> tuple[int, int] | None:
     """Where a part ends and where the next begins."""
     for place in _places(text, earliest, stretch):
+        checkpoint()
         end = place.start()
         before, after = text[max(0, end - WINDOW_CHARACTERS) : end], text[end : end + WINDOW_CHARACTERS]
         whole = list(encode(before + after))

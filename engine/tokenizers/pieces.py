@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
+from tokenward.engine.steps import checkpoint
 from tokenward.engine.tokenizers.encodings import piece_pattern
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def count_by_pieces(encoding: "tiktoken.Encoding", text: str, start: int, end: i
         elif last - begun > STEP_CHARACTERS:
             total += count_direct(encoding, text[begun:last], pattern)
             begun = last
+            checkpoint()
     return total + count_direct(encoding, text[begun:end], pattern)
 
 
@@ -108,6 +110,7 @@ def count_piece(encoding: "tiktoken.Encoding", piece: Iterable[bytes], window_by
     joined: list[int] = []
     total = 0
     while len(buffer) > window_bytes:
+        checkpoint()
         for kept in range(len(window) - 1, 0, -1):
             seam = len(encoding.decode_bytes(window[:kept]))
             following_merged = buffer[seam : seam + window_bytes]
@@ -212,5 +215,6 @@ def _steps(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
         stop = min(end, start + STEP_CHARACTERS)
         if stop < end and "\ud800" <= text[stop - 1] <= "\udbff" and "\udc00" <= text[stop] <= "\udfff":
             stop += 1
+        checkpoint()
         yield start, stop
         start = stop

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tokenward.engine.steps import advance, checkpoint
 from tokenward.engine.tokenizers.pieces import count_by_pieces, count_direct, replace_lone_surrogates
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def count_text(encoding: "tiktoken.Encoding", text: str, pattern: str | None = N
             total += count_direct(encoding, text[start:end], pattern)
         else:
             total += count_by_pieces(encoding, text, start, end, pattern)
+        advance(end - start)
     return total
 
 
@@ -75,6 +77,7 @@ def segments(text: str) -> Iterator[str]:
     """
     for start, end in _spans(text):
         yield replace_lone_surrogates(text[start:end])
+        advance(end - start)
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
@@ -94,4 +97,5 @@ def _cut_behind(text: str, position: int) -> int:
         if found:
             return found.end() - 1
         position += SEARCH_CHARACTERS
+        checkpoint()
     return len(text)

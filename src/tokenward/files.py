@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path, PurePath
 
 from tokenward.engine.errors import InvalidInput, shown
-from tokenward.ignore import IgnoreFile, PathPattern, is_ignored
+from tokenward.engine.steps import checkpoint
+from tokenward.ignore import LONGEST, WILDCARDS, IgnoreFile, PathPattern, is_ignored, is_too_long
 
 MAX_FILE_BYTES = 64 * 2**20
 """Largest file read: 64 MiB."""
@@ -136,8 +137,7 @@ def read_files(
         ``.gitignore`` ignores (an ignored folder is one row), ``.git``, links that lead out, special files.
 
     Raises:
-        InvalidInput: No folder is allowed or a path leads outside of them; at the first step of the iteration: a path
-            matches nothing, or too many files match.
+        InvalidInput: No folder is allowed, a path leads outside or is too long; then: it matches nothing or too much.
     """
     if not paths:
         raise InvalidInput("paths", "give at least one file, folder or glob.")
@@ -169,23 +169,24 @@ def _locate(written: str, roots: Sequence[_Root]) -> _Place:
     """Resolve one of the caller's paths.
 
     Raises:
-        InvalidInput: It is no path, or leads outside the roots; whether something exists out there is not told.
+        InvalidInput: It is no path, too long, or leads outside; whether something exists out there is not told.
     """
+    checkpoint()
     try:
         names = PurePath(written).parts
+        if is_too_long(names):
+            raise InvalidInput("paths", f"{shown(written)} is too long; {LONGEST}")
         # A name that holds a wildcard's character and exists is meant literally.
         literal = os.path.lexists(roots[0].path / written)
-        fixed = next((i for i, name in enumerate(names) if not literal and set(name) & set("*?[")), len(names))
+        fixed = next((i for i, name in enumerate(names) if not literal and set(name) & WILDCARDS), len(names))
         within = _below(os.path.realpath(roots[0].path.joinpath(*names[:fixed])), roots)
     except ValueError:
         raise InvalidInput("paths", f"{shown(written)} is not a path.") from None
     if not written:
         raise InvalidInput("paths", "'' is not a path; use '.' for the folder itself.")
     if within is None or ".." in names[fixed:]:
-        raise InvalidInput(
-            "paths",
-            f"{shown(written)} is outside the allowed folders; give a path below them (TOKENWARD_ROOTS).",
-        )
+        problem = "is outside the allowed folders; give a path below them (TOKENWARD_ROOTS)."
+        raise InvalidInput("paths", f"{shown(written)} {problem}")
     return _Place(written, *within, names[fixed:])
 
 
@@ -236,6 +237,7 @@ def _walk(place: _Place, roots: Sequence[_Root]) -> Iterator[_Found]:
     pattern = PathPattern(place.pattern or ("**",))
     stack = [(place.parts, pattern.start, _ignore_above(place))]
     while stack:
+        checkpoint()
         parts, places, ignores = stack.pop()
         try:
             entries = _entries(place.root, parts)
@@ -295,9 +297,8 @@ def _ignore_file(root: _Root, parts: tuple[str, ...]) -> list[IgnoreFile]:
     content: bytes | str = ""
     with suppress(OSError):
         content = _content(root, (*parts, ".gitignore"), _MAX_IGNORE_BYTES)[0]
-    if isinstance(content, str):
-        return []
-    return [IgnoreFile(len(parts), content.decode("utf-8-sig", "surrogateescape"))]
+    text = None if isinstance(content, str) else content.decode("utf-8-sig", "surrogateescape")
+    return [] if text is None else [IgnoreFile(len(parts), text)]
 
 
 # Reading ------------------------------------------------------------------------------------------------------------

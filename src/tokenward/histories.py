@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import anyio.from_thread
-import anyio.to_thread
 
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.history.assembly import ContextFile
@@ -22,7 +21,7 @@ from tokenward.engine.messages.view import Format
 from tokenward.engine.pricing import CostCalculator
 from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.files import SkippedFile, read_files
-from tokenward.workers import run_sized
+from tokenward.workers import run_in_thread, run_sized
 
 AnySummarizer: TypeAlias = Callable[[Sequence[str], int], str | Awaitable[str]]
 """A summarizer, asynchronous or not; one that is not runs in a worker thread."""
@@ -105,7 +104,7 @@ class Histories:
             AmbiguousFormat: The history mixes two formats.
         """
         paths = request.paths if isinstance(request.paths, Mapping) else dict.fromkeys(request.paths, 0)
-        read, skipped = await anyio.to_thread.run_sync(_read, paths, request.roots) if paths else ([], [])
+        read, skipped = await run_in_thread(partial(_read, paths, request.roots)) if paths else ([], [])
         files = [*request.files, *read]
         work = partial(
             plan_context,

@@ -8,6 +8,19 @@ import re
 from collections.abc import Iterator, Sequence
 from fnmatch import translate
 
+from tokenward.engine.steps import checkpoint
+
+WILDCARDS = frozenset("*?[")
+
+MAX_NAME_CHARACTERS = 255
+"""Longest glob: no file's name is longer, and the time to read one can grow with the square of its length."""
+
+MAX_PATH_CHARACTERS = 4096
+"""Longest path or pattern, as of the system; the time to resolve one grows with the square too."""
+
+LONGEST = f"a name with wildcards has at most {MAX_NAME_CHARACTERS} characters, a path {MAX_PATH_CHARACTERS}."
+"""The bounds, to say them."""
+
 _BRACKETS = re.compile(r"\[([!^]?)(\]?[^\]]*)\]")
 
 
@@ -61,7 +74,7 @@ class IgnoreFile:
 
     Args:
         depth: How many names lead from the root to the folder it lies in.
-        text: Its content. Lines that are no valid pattern are passed over, as git does.
+        text: Its content. Lines that are no valid pattern are passed over, as git does, and those over the bounds.
     """
 
     def __init__(self, depth: int, text: str) -> None:
@@ -81,6 +94,12 @@ class IgnoreFile:
         return None
 
 
+def is_too_long(names: Sequence[str]) -> bool:
+    """Whether the names of a path or pattern are over the bounds: together, or one of them that is a glob."""
+    globs = (name for name in names if set(name) & WILDCARDS)
+    return len("/".join(names)) > MAX_PATH_CHARACTERS or any(len(name) > MAX_NAME_CHARACTERS for name in globs)
+
+
 def is_ignored(files: Sequence[IgnoreFile], parts: Sequence[str], *, is_folder: bool) -> bool:
     """Whether the ``.gitignore`` files that lie above an entry (the root's first) ignore it: the nearest decides."""
     for file in reversed(files):
@@ -93,8 +112,9 @@ def is_ignored(files: Sequence[IgnoreFile], parts: Sequence[str], *, is_folder: 
 def _rules(text: str) -> Iterator[tuple[PathPattern, bool, bool]]:
     """Per line: the pattern, whether it ignores, and whether it means folders only."""
     for line in text.split("\n"):
+        checkpoint()
         written = _without_trailing_spaces(line.removesuffix("\r"))
-        if written.startswith("#"):
+        if written.startswith("#") or is_too_long(written.split("/")):
             continue
         ignores = not written.startswith("!")
         written = written.removeprefix("!")

@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import anyio.to_thread
-
 from tokenward.engine.catalog import Catalog
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.limits import TokenLimit
@@ -18,10 +16,12 @@ from tokenward.engine.quota import Policy
 from tokenward.engine.reports.anomalies import Anomaly, history_start_us, past_anomalies, quarters_of
 from tokenward.engine.reports.replay import Replay, ReplayReport, replay_start_us
 from tokenward.engine.reports.what_if import Scenario, WhatIf, WhatIfReport
+from tokenward.engine.steps import checkpoint
 from tokenward.engine.tariffs import Prices
 from tokenward.engine.types import DAY_US
 from tokenward.engine.usage import UsageEvent, UsageQuery
 from tokenward.storage.base import UsageStore
+from tokenward.workers import run_in_thread
 
 MOST_JUDGED_USERS = 10
 """Users of a report whose usage is judged: those with the most tokens."""
@@ -100,7 +100,7 @@ async def what_if(
     """
     if request.scenario.model is not None:
         # Reads the catalog, which takes a while at first; a name that cannot be is refused before anything is read.
-        await anyio.to_thread.run_sync(catalog.resolve, request.scenario.model)
+        await run_in_thread(partial(catalog.resolve, request.scenario.model))
     judged = WhatIf(
         request.scenario,
         Prices(calculator),
@@ -145,15 +145,16 @@ async def _fed(events: AsyncIterator[UsageEvent], add: Callable[[UsageEvent], No
 
     def add_all(some: Sequence[UsageEvent]) -> None:
         for one in some:
+            checkpoint()
             add(one)
 
     waiting: list[UsageEvent] = []
     async for event in events:
         waiting.append(event)
         if len(waiting) == _BATCH:
-            await anyio.to_thread.run_sync(add_all, waiting)
+            await run_in_thread(partial(add_all, waiting))
             waiting = []
-    await anyio.to_thread.run_sync(add_all, waiting)
+    await run_in_thread(partial(add_all, waiting))
 
 
 async def _pruned(store: UsageStore, start_us: int) -> tuple[str, ...]:
@@ -185,6 +186,6 @@ async def past_unusual(store: UsageStore, users: Iterable[str], start_us: int, e
             for one in past_anomalies(user, quarters_of(found), start_us, end_us)
         ]
 
-    found = await anyio.to_thread.run_sync(judged)
+    found = await run_in_thread(judged)
     largest = sorted(found, key=lambda one: -one.ratio)[:MOST_ANOMALIES]
     return tuple(sorted(largest, key=lambda one: (one.start_us, one.user, one.span)))

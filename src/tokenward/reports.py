@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-import anyio.to_thread
-
 from tokenward.engine.analytics import UsageAnalytics
 from tokenward.engine.limits import Scope, Subjects
 from tokenward.engine.pricing import CostCalculator
@@ -25,6 +23,7 @@ from tokenward.engine.usage import Dimension, UsageQuery
 from tokenward.judgements import ReplayRequest, WhatIfRequest, past_unusual, replay, what_if
 from tokenward.storage.base import UsageStore
 from tokenward.tracker import UsageTracker
+from tokenward.workers import run_in_thread
 
 _PREDICTED_FROM: tuple[Dimension, ...] = ("quarter_hour", "model")
 
@@ -73,7 +72,7 @@ class Reports:
         found = await store.usage_many([request.query(one) for one in dimensions])
         sums = dict(zip(dimensions, found, strict=True))
         # Prices are loaded at the first report, and a forecast takes tenths of a second.
-        report = await anyio.to_thread.run_sync(self._analytics.generate_report, request, sums)
+        report = await run_in_thread(partial(self._analytics.generate_report, request, sums))
         report = replace(await _judged(store, report), warnings=await _missing(store, request))
         if report.next_position is None:
             return report
@@ -109,7 +108,7 @@ class Reports:
         sums = dict(zip(_PREDICTED_FROM, await store.usage_many([query(one) for one in _PREDICTED_FROM]), strict=True))
         limits = await self._limits(store, request.user)
         predict = partial(self._analytics.predict_cost, request, sums, now_us=now_us, limits=limits)
-        return await anyio.to_thread.run_sync(predict)
+        return await run_in_thread(predict)
 
     async def what_if(self, request: WhatIfRequest) -> WhatIfReport:
         """What the recorded requests of a period would have cost in a scenario, from their events.

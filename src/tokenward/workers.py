@@ -1,11 +1,18 @@
-"""Where work is done: what takes a moment on the event loop, all else in threads, so that the loop stays live."""
+"""Where work is done: what takes a moment on the event loop, all else in threads, so that the loop stays live.
 
+A thread cannot be interrupted. So a call that is cancelled tells its work to stop, which it does at its next
+:func:`tokenward.engine.steps.checkpoint`.
+"""
+
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TypeAlias, TypeVar
 
 import anyio.to_thread
 from anyio.lowlevel import RunVar
 
+from tokenward.engine.steps import stoppable
 from tokenward.engine.types import JsonValue
 
 TEXT_CHARACTERS = 50
@@ -24,7 +31,7 @@ _large: RunVar[anyio.CapacityLimiter] = RunVar("large")
 
 
 async def run_sized(work: Callable[[], _Answer], *material: _Material, inline_characters: int = 0) -> _Answer:
-    """Do ``work``, in a worker thread unless its ``material`` is small. A cancelled call does not wait for its thread.
+    """Do ``work``, in a worker thread unless its ``material`` is small. Cancelled, it is as :func:`run_in_thread`.
 
     Args:
         work: What to do. At its first call it may have to load a vocabulary or prices, which takes 0.1 to 0.5 seconds.
@@ -38,7 +45,21 @@ async def run_sized(work: Callable[[], _Answer], *material: _Material, inline_ch
     if size < inline_characters:
         return work()
     limiter = _large_limiter() if size >= LARGE_CHARACTERS else None
-    return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
+    return await run_in_thread(work, limiter=limiter)
+
+
+async def run_in_thread(work: Callable[[], _Answer], *, limiter: anyio.CapacityLimiter | None = None) -> _Answer:
+    """Do ``work`` in a worker thread. A cancelled call does not wait for it, and it ends at its next checkpoint.
+
+    Args:
+        work: What to do. It must change nothing that outlives the call.
+        limiter: How many threads there are for it; anyio's own if not given.
+    """
+    stop = threading.Event()
+    try:
+        return await anyio.to_thread.run_sync(partial(stoppable, work, stop), abandon_on_cancel=True, limiter=limiter)
+    finally:
+        stop.set()
 
 
 def _added(material: _Material, size: int) -> int:

@@ -339,11 +339,19 @@ def test_a_report_asks_for_the_sums_it_needs(
         ("America", ""),
         ("", ""),
         ("UTC\0", ""),
+        ("Europe/" * 15, ""),
     ],
 )
 def test_an_unknown_zone_is_refused_with_the_nearest(zone: str, hint: str) -> None:
     with pytest.raises(InvalidInput, match=f"^timezone: .*{hint}"):
         ReportRequest(START, END, timezone=zone)
+
+
+def test_a_long_zone_is_looked_for_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ZoneInfo", "available_timezones", "nearest"):
+        monkeypatch.setattr(f"tokenward.engine.zones.{name}", pytest.fail)
+    with pytest.raises(InvalidInput, match=r"^timezone: 'A/A/A.*… is not a time zone"):
+        ReportRequest(START, END, timezone="A/" * 1_000_000)
 
 
 @pytest.mark.parametrize(
