@@ -7,9 +7,11 @@ from typing import Literal, Protocol, Self, TypeAlias
 
 from tokenward.engine.budget import BudgetStatus, Share
 from tokenward.engine.counting.calibration import Sample
-from tokenward.engine.limits import Amounts, Subjects, TokenLimit
+from tokenward.engine.limits import Amounts, LimitQuery, Subjects, TokenLimit
 from tokenward.engine.quota import Decision, LimitStatus, Policy, Priority
 from tokenward.engine.usage import Tier, TokenUsage, UsageEvent, UsageQuery, UsageSum
+from tokenward.storage.claims import Claim
+from tokenward.storage.status import StoreStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,9 +129,10 @@ Ended: TypeAlias = Literal["released", "settled", "expired"]
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give a hold back. A second time gets the same answer."""
+    """Give a hold back. A second time gets the same answer. With a ``user``, only one of that user's."""
 
     reservation_id: str
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +146,11 @@ class ReleaseOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Extend:
-    """Let a hold or a budget live ``ttl_us`` from now, never shorter than before."""
+    """Let a hold or a budget live ``ttl_us`` from now, never shorter than before. As in :class:`Release`, whose."""
 
     reservation_id: str
     ttl_us: int
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,19 +208,8 @@ class ReadBudget:
     session: str
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimAlert:
-    """Ask to be the one who tells that a subject's metric has reached ``percent`` of its limit in this window."""
-
-    subject: str
-    metric: str
-    window: str
-    window_start_us: int
-    percent: int
-
-
 BudgetOperation: TypeAlias = OpenBudget | CloseBudget | ReadBudget
-Operation: TypeAlias = Reserve | Record | RecordMany | Release | Extend | Expire | Status | BudgetOperation | ClaimAlert
+Operation: TypeAlias = Reserve | Record | RecordMany | Release | Extend | Expire | Status | BudgetOperation | Claim
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,33 +242,6 @@ class HourlyUsage:
     sums: UsageSum
 
 
-@dataclass(frozen=True, slots=True)
-class StoreStatus:
-    """What ``tokenward db status`` shows.
-
-    Attributes:
-        found_version: The schema's version before this store brought it up to date; 0 for an empty database.
-        schema_version: Its version now; ``latest_version`` is what this tokenward knows.
-        oldest_us: When the oldest event happened; ``None`` without events.
-        pruned_before_us: Events before this moment were pruned; 0 when none were.
-        bytes: Size of the database, if it is known.
-        partitioned: Whether the events are partitioned by month.
-    """
-
-    kind: str
-    found_version: int
-    schema_version: int
-    latest_version: int
-    events: int
-    oldest_us: int | None
-    holds: int
-    budgets: int
-    limits: int
-    pruned_before_us: int
-    bytes: int | None = None
-    partitioned: bool = False
-
-
 class UsageStore(Protocol):
     """The ledger as the service sees it. Every change is acknowledged after its commit.
 
@@ -292,6 +258,11 @@ class UsageStore(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
+    @property
+    def waiting(self) -> int:
+        """How many operations wait to be committed; may be asked from any thread."""
+        ...
+
     async def reserve(self, request: Reserve) -> ReserveOutcome:
         """Decide, and hold the amounts if asked to and allowed."""
         ...
@@ -307,12 +278,18 @@ class UsageStore(Protocol):
         """
         ...
 
-    async def release(self, reservation_id: str) -> ReleaseOutcome:
-        """Give a hold back; a second time gives the same answer. Raises UnknownReservation."""
+    async def release(self, reservation_id: str, user: str = "") -> ReleaseOutcome:
+        """Give a hold back, the ``user``'s or anybody's; a second time gives the same answer.
+
+        Raises UnknownReservation.
+        """
         ...
 
-    async def extend(self, reservation_id: str, ttl_us: int) -> int:
-        """Let a hold live ``ttl_us`` from now; returns when it ends. Raises UnknownReservation if it has ended."""
+    async def extend(self, reservation_id: str, ttl_us: int, user: str = "") -> int:
+        """Let a hold, the ``user``'s or anybody's, live ``ttl_us`` from now; returns when it ends.
+
+        Raises UnknownReservation if it has ended.
+        """
         ...
 
     async def expire(self) -> int:
@@ -335,6 +312,10 @@ class UsageStore(Protocol):
         """How a session's open budget stands. Raises UnknownBudget."""
         ...
 
+    async def claim_session(self, user: str, session: str) -> bool:
+        """Whether the session is the user's, or was nobody's until now. Remembered as long as answers are."""
+        ...
+
     async def claim_alert(self, subject: str, metric: str, window: str, window_start_us: int, percent: int) -> bool:
         """``True`` to one caller, once per set of arguments, over all processes; forgotten after 35 days."""
         ...
@@ -353,6 +334,10 @@ class UsageStore(Protocol):
 
     async def limits(self, subject: str | None = None) -> list[TokenLimit]:
         """The limits of one subject, or all."""
+        ...
+
+    async def limits_page(self, query: LimitQuery) -> list[TokenLimit]:
+        """Limits in their order: with a size, a page of them."""
         ...
 
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
@@ -393,6 +378,14 @@ class UsageStore(Protocol):
 
     async def pruned_before_us(self) -> int:
         """The moment before which events were pruned; 0 when none were."""
+        ...
+
+    async def holds(self) -> int:
+        """How many holds have not ended: given, and not settled, released or expired yet."""
+        ...
+
+    async def is_current(self) -> bool:
+        """Whether the schema is still the one that this tokenward knows: it asks the database."""
         ...
 
     async def describe(self) -> StoreStatus:

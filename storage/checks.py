@@ -7,7 +7,6 @@ from tokenward.engine.limits import MAX_LIMIT, Amounts
 from tokenward.engine.types import DAY_US
 from tokenward.engine.usage import MAX_TOKENS
 from tokenward.storage.base import (
-    ClaimAlert,
     CloseBudget,
     Extend,
     OpenBudget,
@@ -18,6 +17,7 @@ from tokenward.storage.base import (
     Release,
     Reserve,
 )
+from tokenward.storage.claims import ClaimAlert, ClaimSession
 
 MAX_TTL_US = 366 * DAY_US
 """Longest life of a hold or a budget that a store accepts."""
@@ -47,7 +47,7 @@ def check(operation: Operation) -> None:
             check_texts(reservation_id=operation.reservation_id)
         case Release():
             check_texts(reservation_id=operation.reservation_id)
-        case CloseBudget() | ReadBudget():
+        case CloseBudget() | ReadBudget() | ClaimSession():
             check_texts(user=operation.user, session=operation.session)
         case ClaimAlert():
             check_texts(subject=operation.subject, metric=operation.metric, window=operation.window)

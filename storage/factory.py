@@ -9,6 +9,7 @@ from tokenward.engine.types import Clock, NewId, random_id, system_clock
 
 if TYPE_CHECKING:
     from tokenward.storage.base import UsageStore
+    from tokenward.storage.group_commit import CommitMeter
 
 DEFAULT_URL = "sqlite:///"
 """A file in the user's data directory."""
@@ -54,13 +55,16 @@ def check_url(url: str) -> None:
         sqlite_path(url)
 
 
-def open_store(url: str, *, clock: Clock | None = None, new_id: NewId = random_id) -> "UsageStore":
+def open_store(
+    url: str, *, clock: Clock | None = None, new_id: NewId = random_id, meter: "CommitMeter | None" = None
+) -> "UsageStore":
     """The store behind ``url``, not yet connected: use it as an async context manager.
 
     Args:
         url: ``sqlite:///FILE``, ``memory://`` or ``postgresql://…``.
         clock: Tells the time; by default the machine's or, on Postgres, the server's.
         new_id: Names reservations, events and batches.
+        meter: Is told what the queue in front of the store does.
 
     Raises:
         ConfigurationError: The URL names no store.
@@ -68,8 +72,8 @@ def open_store(url: str, *, clock: Clock | None = None, new_id: NewId = random_i
     if is_postgres(url):
         from tokenward.storage.postgres import PostgresStore  # noqa: PLC0415 - heavy
 
-        return PostgresStore(url, clock=clock, new_id=new_id)
+        return PostgresStore(url, clock=clock, new_id=new_id, meter=meter)
     path = sqlite_path(url)
     from tokenward.storage.sqlite import SqliteStore  # noqa: PLC0415 - heavy
 
-    return SqliteStore(path, clock=clock or system_clock, new_id=new_id)
+    return SqliteStore(path, clock=clock or system_clock, new_id=new_id, meter=meter)

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import anyio
@@ -39,6 +39,31 @@ class Patience:
     def of(self, operation: Operation) -> float:
         """What was spent must be written down, so recording waits longer than asking."""
         return self.record_seconds if isinstance(operation, Record | RecordMany) else self.check_seconds
+
+
+class CommitMeter(Protocol):
+    """Is told what the queue does, by the event loop that works it off."""
+
+    @property
+    def timer(self) -> Callable[[], float]:
+        """Seconds that only go up."""
+        ...
+
+    def answered(self, seconds: float) -> None:
+        """An operation was answered, that long after it was asked."""
+        ...
+
+    def committed(self, operations: int, seconds: float) -> None:
+        """That many operations were committed in one transaction."""
+        ...
+
+    def failed(self) -> None:
+        """The store did not take a transaction."""
+        ...
+
+    def refused(self) -> None:
+        """An operation was refused because too many waited."""
+        ...
 
 
 @dataclass(slots=True)
@@ -100,6 +125,7 @@ class GroupCommit:
         new_id: Names batches.
         patience: How long unreachable stores are asked again.
         max_waiting: Most operations that wait; many events at once weigh as much as the work they make.
+        meter: Is told what is done; nobody if ``None``.
     """
 
     def __init__(
@@ -110,8 +136,10 @@ class GroupCommit:
         patience: Patience | None = None,
         max_waiting: int = MAX_WAITING,
         max_batch: int = MAX_BATCH,
+        meter: CommitMeter | None = None,
     ) -> None:
         self._commit = commit
+        self._meter = meter
         self._new_id = new_id
         self._patience = patience or Patience()
         self._max_waiting = max_waiting
@@ -128,6 +156,11 @@ class GroupCommit:
         """How many operations wait in this loop."""
         return len(self._queue.waiting)
 
+    @property
+    def waiting(self) -> int:
+        """How many operations wait, in all loops; may be asked from any thread."""
+        return sum(len(queue.waiting) for queue in list(self._queues.values()))
+
     async def submit(self, operation: Operation) -> Any:
         """Have an operation committed; its outcome.
 
@@ -139,12 +172,20 @@ class GroupCommit:
         """
         loop, queue = asyncio.get_running_loop(), self._queue
         one = _Waiting(operation, loop.create_future(), loop.time() + self._patience.of(operation))
+        meter = self._meter
         if queue.weight >= self._max_waiting:
+            if meter is not None:
+                meter.refused()
             raise StoreOverloaded(len(queue.waiting))
         queue.push(one)
         if queue.worker is None:
             self._start(queue)
-        return await one.future
+        if meter is None:
+            return await one.future
+        started = meter.timer()
+        outcome = await one.future
+        meter.answered(meter.timer() - started)
+        return outcome
 
     def _start(self, queue: _Queue) -> None:
         batch: list[_Waiting] = []
@@ -193,7 +234,7 @@ class GroupCommit:
         batch = Batch(self._new_id(), [one.operation for one in waiting])
         while waiting:
             try:
-                outcomes = await self._commit(batch)
+                outcomes = await self._committed(batch)
             except StoreUnavailable as error:
                 patient, queue = self._patient(waiting, error), self._queue
                 queue.keep(self._patient(queue.waiting, error))
@@ -207,6 +248,20 @@ class GroupCommit:
                 for one, outcome in zip(waiting, outcomes, strict=True):
                     _answer(one, outcome)
                 return
+
+    async def _committed(self, batch: Batch) -> Sequence[object]:
+        """Commit a batch once, and tell who measures."""
+        meter = self._meter
+        if meter is None:
+            return await self._commit(batch)
+        started = meter.timer()
+        try:
+            outcomes = await self._commit(batch)
+        except StoreUnavailable:
+            meter.failed()
+            raise
+        meter.committed(len(batch.operations), meter.timer() - started)
+        return outcomes
 
     def _patient(self, waiting: Sequence[_Waiting], error: StoreUnavailable) -> list[_Waiting]:
         """Those who go on waiting; the others are told."""

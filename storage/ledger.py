@@ -14,7 +14,6 @@ from tokenward.engine.types import JsonObject, NewId
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage import drawing
 from tokenward.storage.base import (
-    ClaimAlert,
     Ended,
     Record,
     RecordOutcome,
@@ -24,6 +23,7 @@ from tokenward.storage.base import (
     ReserveOutcome,
 )
 from tokenward.storage.books import Books
+from tokenward.storage.claims import Claim, ClaimAlert, ClaimSession
 from tokenward.storage.rows import texts_of
 from tokenward.storage.states import dump
 from tokenward.storage.transaction import AnswerKey
@@ -39,15 +39,23 @@ def record_key(user: str, key: str) -> AnswerKey:
     return "record", f"{user}\nkey {key}"
 
 
-def alert_key(one: ClaimAlert) -> AnswerKey:
-    """What it is remembered under that somebody tells of an alert."""
-    return "alert", dump([one.subject, one.metric, one.window, one.window_start_us, one.percent])
+def claim_key(one: Claim) -> AnswerKey:
+    """What a claim is remembered under: that somebody tells of an alert, or whose session it is."""
+    if isinstance(one, ClaimAlert):
+        return "alert", dump([one.subject, one.metric, one.window, one.window_start_us, one.percent])
+    return "session", one.session
 
 
-def claim_alert(books: Books, request: ClaimAlert) -> bool:
-    """Whether nobody has claimed the alert before."""
-    key = alert_key(request)
-    if books.answer(key) is not None:
+def claim(books: Books, request: Claim) -> bool:
+    """Whether nobody has claimed it before; a session also whether it is the user's, by a claim or by a budget."""
+    key = claim_key(request)
+    before = books.answer(key)
+    if isinstance(request, ClaimSession):
+        if before is not None:
+            return before["user"] == request.user or books.open_budget(request.user, request.session) is not None
+        books.put_answer(key, {"user": request.user})
+        return True
+    if before is not None:
         return False
     books.put_answer(key, {})
     return True
@@ -161,7 +169,7 @@ class Settling:
 
 
 def settling_of(books: Books, request: Record) -> Settling:
-    """Whose event it is. Raises UnknownReservation, or InvalidInput for another user's reservation or event."""
+    """Whose event it is. Raises UnknownReservation, also for another user's, or InvalidInput for another's event."""
     settling = _named(books, request)
     standing = books.loaded.events.get(request.event_id) if request.event_id else None
     if standing and standing.user != settling.subjects.user:
@@ -185,7 +193,10 @@ def _named(books: Books, request: Record) -> Settling:
     # A budget's own hold is nobody's to settle: it is drawn on and closed.
     if request.reservation_id in path:
         raise UnknownReservation(request.reservation_id)
-    for name in ("user", "group", "session"):
+    if request.user and request.user != subjects.user:
+        # What is somebody else's reads the same as what does not exist.
+        raise UnknownReservation(request.reservation_id)
+    for name in ("group", "session"):
         given = getattr(request, name)
         if given and given != getattr(subjects, name):
             raise InvalidInput(name, f"the reservation was made for another {name}; leave {name} out.")
@@ -310,8 +321,18 @@ def event_of(
     )
 
 
-def release(books: Books, reservation_id: str) -> ReleaseOutcome:
+def _check_owner(books: Books, reservation_id: str, user: str) -> None:
+    """With a ``user``, somebody else's hold is as none: that there is one is nobody else's to know."""
+    hold = books.reservation(reservation_id)
+    ended = books.answer(("ended", reservation_id))
+    owner = hold.subjects.user if hold else str(ended["user"]) if ended else ""
+    if user and owner != user:
+        raise UnknownReservation(reservation_id)
+
+
+def release(books: Books, reservation_id: str, user: str = "") -> ReleaseOutcome:
     """Give a hold back. One that was released before is answered the same way; one that was used or is over is not."""
+    _check_owner(books, reservation_id, user)
     hold = books.reservation(reservation_id)
     if hold is not None and reservation_id not in hold.path:
         end(books, hold, "released")
@@ -326,8 +347,9 @@ def release(books: Books, reservation_id: str) -> ReleaseOutcome:
     return ReleaseOutcome(False, NOTHING, "settled" if answer["ended"] == "settled" else "expired")
 
 
-def extend(books: Books, reservation_id: str, ttl_us: int) -> int:
+def extend(books: Books, reservation_id: str, ttl_us: int, user: str = "") -> int:
     """Let a pending hold live ``ttl_us`` from now."""
+    _check_owner(books, reservation_id, user)
     hold = books.reservation(reservation_id)
     if hold is None:
         raise UnknownReservation(reservation_id)

@@ -14,7 +14,6 @@ from tokenward.engine.types import JsonObject, NewId
 from tokenward.storage import budgets, bulk, ledger
 from tokenward.storage.base import (
     BudgetOperation,
-    ClaimAlert,
     CloseBudget,
     Expire,
     Extend,
@@ -28,6 +27,7 @@ from tokenward.storage.base import (
     Status,
 )
 from tokenward.storage.books import Books, HoldsNeeded, KnownLimits
+from tokenward.storage.claims import Claim, ClaimAlert, ClaimSession
 from tokenward.storage.drawing import closed_key
 from tokenward.storage.transaction import AnswerKey, Moved, Peek, Transaction, Wanted
 
@@ -57,10 +57,8 @@ class Needs:
                 self._reservation(operation.reservation_id)
             case OpenBudget() | CloseBudget() | ReadBudget():
                 self._budget(operation)
-            case ClaimAlert():
-                # Others who claim it at once wait for the subject's lock and find the answer.
-                self.locked.add(operation.subject)
-                self.answers.add(ledger.alert_key(operation))
+            case ClaimAlert() | ClaimSession():
+                self._claim(operation)
             case Expire():
                 pass
         if isinstance(operation, Reserve) and operation.key:
@@ -76,6 +74,15 @@ class Needs:
         else:
             self.of(Subjects(operation.user, "", operation.session))
             self.answers.add(closed_key(operation.user, operation.session))
+
+    def _claim(self, operation: Claim) -> None:
+        # Others who claim it at once wait for the subject's lock and find the answer.
+        self.answers.add(ledger.claim_key(operation))
+        if isinstance(operation, ClaimAlert):
+            self.locked.add(operation.subject)
+        else:
+            self.locked.add(f"session:{operation.session}")
+            self.sessions.add((operation.user, operation.session))
 
     def of(self, subjects: Subjects) -> None:
         """Add subjects, and the budget that their session may have."""
@@ -216,15 +223,15 @@ def apply(books: Books, operation: Operation, new_id: NewId) -> object:
         case RecordMany():
             outcome = bulk.record_many(books, operation.records, new_id)
         case Release():
-            outcome = ledger.release(books, operation.reservation_id)
+            outcome = ledger.release(books, operation.reservation_id, operation.user)
         case Extend():
-            outcome = ledger.extend(books, operation.reservation_id, operation.ttl_us)
+            outcome = ledger.extend(books, operation.reservation_id, operation.ttl_us, operation.user)
         case Expire():
             outcome = books.expired
         case Status():
             outcome = ledger.status(books, operation.subjects)
-        case ClaimAlert():
-            outcome = ledger.claim_alert(books, operation)
+        case ClaimAlert() | ClaimSession():
+            outcome = ledger.claim(books, operation)
         case OpenBudget() | CloseBudget() | ReadBudget():
             outcome = _on_budget(books, operation, new_id)
     return outcome

@@ -10,9 +10,10 @@ from typing import Any
 
 from tokenward.engine.types import QUARTER_HOUR_US
 from tokenward.engine.usage import UsageQuery, UsageSum
-from tokenward.storage.base import HourlyUsage, StoreStatus
+from tokenward.storage.base import HourlyUsage
 from tokenward.storage.rollup import SUMS
 from tokenward.storage.rows import DIMENSIONS
+from tokenward.storage.status import StoreStatus
 
 _EVENT_SUMS = """
     count(*), sum(input_tokens), sum(output_tokens), sum(cached_tokens),
@@ -26,6 +27,8 @@ _FILTERS = {"user": "user_id", "model": "model", "group": "group_id", "session":
 _ROLLUP_SUMS = ", ".join(f"sum({name})" for name in SUMS)
 
 PRUNED_BEFORE = "SELECT value FROM ledger_meta WHERE name = 'pruned_before'"
+
+HOLDS = "SELECT count(*) FROM reservation"
 
 DESCRIBE = """
     SELECT (SELECT count(*) FROM token_usage), (SELECT min(timestamp) FROM token_usage),

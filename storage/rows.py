@@ -4,13 +4,15 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, LiteralString, cast
 
 from tokenward.engine.budget import Budget, BudgetStatus, Share
-from tokenward.engine.limits import Amounts, Subjects
+from tokenward.engine.limits import Amounts, LimitQuery, Subjects
 from tokenward.engine.types import NANO_PER_USD, JsonObject
 from tokenward.engine.usage import Dimension, TokenUsage, UsageEvent, UsageSum
 from tokenward.storage.base import HourlyUsage, Reservation
 from tokenward.storage.rollup import Rollup, Sums, UserKey
 from tokenward.storage.transaction import AnswerKey
 
+_ALL = 2**62
+"""The size of a page that holds everything."""
 _SEPARATOR = "\n"
 """Between the parts of a path: no name holds one."""
 
@@ -224,3 +226,10 @@ def closed_status(answer: Mapping[str, object]) -> BudgetStatus:
         *numbers["times"],
     )
     return BudgetStatus(budget, Amounts(*numbers["remaining"]), str(answer["parent"]))
+
+
+def limit_values(query: LimitQuery) -> dict[str, str | int | None]:
+    """What the statement for a page of limits takes."""
+    after = dict(zip(("after_subject", "after_metric", "after_window"), query.after, strict=True))
+    only = {"subject": query.subject, "metric": query.metric, "window": query.window}
+    return {**after, **only, "size": _ALL if query.size is None else query.size}

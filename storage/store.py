@@ -12,13 +12,12 @@ import anyio
 from tokenward.engine.budget import BudgetStatus
 from tokenward.engine.counting.calibration import MAX_MODELS, WINDOW, Sample
 from tokenward.engine.errors import StoreUnavailable
-from tokenward.engine.limits import Subjects, TokenLimit
+from tokenward.engine.limits import LimitQuery, Subjects, TokenLimit
 from tokenward.engine.quota import LimitStatus
 from tokenward.engine.types import QUARTER_HOUR_US, NewId
 from tokenward.engine.usage import UsageEvent, UsageQuery, UsageSum
 from tokenward.storage.base import (
     Added,
-    ClaimAlert,
     CloseBudget,
     Expire,
     Extend,
@@ -36,12 +35,13 @@ from tokenward.storage.base import (
     Reserve,
     ReserveOutcome,
     Status,
-    StoreStatus,
 )
 from tokenward.storage.books import KnownLimits
 from tokenward.storage.checks import check, check_texts
-from tokenward.storage.group_commit import MAX_BATCH, MAX_WAITING, Batch, GroupCommit, Patience
+from tokenward.storage.claims import ClaimAlert, ClaimSession
+from tokenward.storage.group_commit import MAX_BATCH, MAX_WAITING, Batch, CommitMeter, GroupCommit, Patience
 from tokenward.storage.operations import attempt, open_books
+from tokenward.storage.status import StoreStatus
 from tokenward.storage.transaction import Maintenance, Moved, Transaction
 
 _BULK = 10_000
@@ -80,8 +80,8 @@ class Database(Protocol):
         """A transaction that changes what others rely on: nobody else is in one meanwhile."""
         ...
 
-    async def limits(self, subject: str | None) -> list[TokenLimit]:
-        """The limits of one subject, or all, by subject."""
+    async def limits(self, query: LimitQuery) -> list[TokenLimit]:
+        """Limits in their order."""
         ...
 
     async def usage(self, queries: Sequence[UsageQuery]) -> list[list[UsageSum]]:
@@ -108,6 +108,14 @@ class Database(Protocol):
         """The moment before which events were pruned; 0 when none were."""
         ...
 
+    async def holds(self) -> int:
+        """How many holds have not ended."""
+        ...
+
+    async def is_current(self) -> bool:
+        """Whether its schema is the one that is known."""
+        ...
+
     async def describe(self) -> StoreStatus:
         """What the database holds."""
         ...
@@ -122,6 +130,7 @@ class LedgerStore:
         patience: How long operations are tried again while the database cannot be reached.
         max_waiting: Most operations that wait; more are refused with StoreOverloaded.
         max_batch: Most operations in one transaction; 1 gives each its own.
+        meter: Is told what the queue does; nobody if ``None``.
     """
 
     def __init__(
@@ -132,12 +141,13 @@ class LedgerStore:
         patience: Patience | None = None,
         max_waiting: int = MAX_WAITING,
         max_batch: int = MAX_BATCH,
+        meter: CommitMeter | None = None,
     ) -> None:
         self._database = database
         self._new_id = new_id
         self._known = KnownLimits()
         self._commits = GroupCommit(
-            self._commit, new_id=new_id, patience=patience, max_waiting=max_waiting, max_batch=max_batch
+            self._commit, new_id=new_id, patience=patience, max_waiting=max_waiting, max_batch=max_batch, meter=meter
         )
         self._opened = False
         self._cursor_key: str | None = None
@@ -208,6 +218,11 @@ class LedgerStore:
         if not task.cancelled():
             task.exception()
 
+    @property
+    def waiting(self) -> int:
+        """How many operations wait to be committed; may be asked from any thread."""
+        return self._commits.waiting
+
     async def reserve(self, request: Reserve) -> ReserveOutcome:
         """Decide, and hold the amounts if asked to and allowed."""
         outcome: ReserveOutcome = await self._submit(request)
@@ -225,14 +240,14 @@ class LedgerStore:
             outcomes += await self._submit(RecordMany(requests[start : start + _BULK]))
         return outcomes
 
-    async def release(self, reservation_id: str) -> ReleaseOutcome:
+    async def release(self, reservation_id: str, user: str = "") -> ReleaseOutcome:
         """Give a hold back."""
-        outcome: ReleaseOutcome = await self._submit(Release(reservation_id))
+        outcome: ReleaseOutcome = await self._submit(Release(reservation_id, user))
         return outcome
 
-    async def extend(self, reservation_id: str, ttl_us: int) -> int:
+    async def extend(self, reservation_id: str, ttl_us: int, user: str = "") -> int:
         """Let a hold live longer; returns when it ends."""
-        expires_us: int = await self._submit(Extend(reservation_id, ttl_us))
+        expires_us: int = await self._submit(Extend(reservation_id, ttl_us, user))
         return expires_us
 
     async def expire(self) -> int:
@@ -259,6 +274,11 @@ class LedgerStore:
         """How a session's open budget stands."""
         status: BudgetStatus = await self._submit(ReadBudget(user, session))
         return status
+
+    async def claim_session(self, user: str, session: str) -> bool:
+        """Whether the session is the user's, or was nobody's until now."""
+        claimed: bool = await self._submit(ClaimSession(user, session))
+        return claimed
 
     async def claim_alert(self, subject: str, metric: str, window: str, window_start_us: int, percent: int) -> bool:
         """``True`` to one caller, once per set of arguments, over all processes."""
@@ -289,8 +309,13 @@ class LedgerStore:
 
     async def limits(self, subject: str | None = None) -> list[TokenLimit]:
         """The limits of one subject, or all, by subject."""
-        check_texts(subject=subject or "")
-        return await self._database.limits(subject)
+        return await self.limits_page(LimitQuery(subject))
+
+    async def limits_page(self, query: LimitQuery) -> list[TokenLimit]:
+        """Limits in their order."""
+        check_texts(subject=query.subject or "", metric=query.metric or "", window=query.window or "")
+        check_texts(after="".join(query.after))
+        return await self._database.limits(query)
 
     async def usage(self, query: UsageQuery) -> list[UsageSum]:
         """Sums over the ledger, by key."""
@@ -346,6 +371,14 @@ class LedgerStore:
     async def pruned_before_us(self) -> int:
         """The moment before which events were pruned; 0 when none were."""
         return await self._database.pruned_before_us()
+
+    async def holds(self) -> int:
+        """How many holds have not ended."""
+        return await self._database.holds()
+
+    async def is_current(self) -> bool:
+        """Whether the schema is still the one that this tokenward knows."""
+        return await self._database.is_current()
 
     async def describe(self) -> StoreStatus:
         """What the store holds."""

@@ -47,7 +47,7 @@ class Forgetting:
         return True
 
 
-AnswerKind: TypeAlias = Literal["reserve", "record", "ended", "closed", "alert"]
+AnswerKind: TypeAlias = Literal["reserve", "record", "ended", "closed", "alert", "session"]
 AnswerKey: TypeAlias = tuple[AnswerKind, str]
 
 

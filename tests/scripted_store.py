@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 from tokenward.engine.budget import BudgetStatus
 from tokenward.engine.counting.calibration import Sample
 from tokenward.engine.errors import StoreError
-from tokenward.engine.limits import Subjects, TokenLimit
+from tokenward.engine.limits import LimitQuery, Subjects, TokenLimit
 from tokenward.engine.quota import Decision, LimitStatus
 from tokenward.engine.usage import UsageEvent, UsageQuery, UsageSum
 from tokenward.storage.base import (
@@ -21,8 +21,8 @@ from tokenward.storage.base import (
     Repricing,
     Reserve,
     ReserveOutcome,
-    StoreStatus,
 )
+from tokenward.storage.status import StoreStatus
 
 T = TypeVar("T")
 
@@ -66,6 +66,14 @@ class ScriptedStore:
         if self.fault is not None:
             raise self.fault
 
+    @property
+    def waiting(self) -> int:
+        return 0
+
+    async def holds(self) -> int:
+        self._check()
+        return 0
+
     async def reserve(self, request: Reserve) -> ReserveOutcome:
         self._check()
         self.reserves.append(request)
@@ -102,10 +110,13 @@ class ScriptedStore:
         self._check()
         return []
 
-    async def release(self, reservation_id: str) -> ReleaseOutcome:
+    async def limits_page(self, query: LimitQuery) -> list[TokenLimit]:
         raise NotImplementedError
 
-    async def extend(self, reservation_id: str, ttl_us: int) -> int:
+    async def release(self, reservation_id: str, user: str = "") -> ReleaseOutcome:
+        raise NotImplementedError
+
+    async def extend(self, reservation_id: str, ttl_us: int, user: str = "") -> int:
         raise NotImplementedError
 
     async def expire(self) -> int:
@@ -124,6 +135,9 @@ class ScriptedStore:
         raise NotImplementedError
 
     async def usage_many(self, queries: Sequence[UsageQuery]) -> list[list[UsageSum]]:
+        raise NotImplementedError
+
+    async def claim_session(self, user: str, session: str) -> bool:
         raise NotImplementedError
 
     async def claim_alert(self, subject: str, metric: str, window: str, window_start_us: int, percent: int) -> bool:
@@ -151,6 +165,9 @@ class ScriptedStore:
         raise NotImplementedError
 
     async def pruned_before_us(self) -> int:
+        raise NotImplementedError
+
+    async def is_current(self) -> bool:
         raise NotImplementedError
 
     async def describe(self) -> StoreStatus:

@@ -15,6 +15,7 @@ from tokenward.engine.alerting import alert_variables
 from tokenward.engine.types import JsonObject
 from tokenward.hooks import AlertHook
 from tokenward.providers.http import new_http
+from tokenward.secret_files import ENVIRONMENT
 
 if TYPE_CHECKING:
     from anyio.abc import Process
@@ -103,7 +104,7 @@ def _kill(process: "Process") -> None:
 async def _post(hook: AlertHook, body: bytes) -> None:
     headers = {"content-type": "application/json"}
     if hook.secret_variable:
-        secret = os.environ.get(hook.secret_variable)
+        secret = ENVIRONMENT.get(hook.secret_variable)
         if not secret:
             raise HookError(f"{hook.secret_variable} is not set")
         if not (secret.isascii() and secret.isprintable()):

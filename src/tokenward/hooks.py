@@ -11,6 +11,7 @@ from typing import Final
 
 from tokenward.engine.errors import InvalidInput, shown
 from tokenward.providers.urls import check_address
+from tokenward.secret_files import ENVIRONMENT
 
 DEFAULT_TIMEOUT_SECONDS: Final = 10.0
 MAX_TIMEOUT_SECONDS: Final = 60.0
@@ -24,7 +25,8 @@ class AlertHook:
         command: A program and its arguments; no shell reads them.
         url: An https address, or one of http on this machine.
         header: The name of the header that a secret is sent in.
-        secret_variable: The environment variable that holds this header's whole value; empty sends none.
+        secret_variable: The environment variable that holds this header's whole value, or with ``_FILE`` behind
+            its name the file that does; empty sends none.
         timeout_seconds: How long the hook may take, above 0 and up to 60.
 
     Raises:
@@ -58,7 +60,7 @@ class AlertHook:
         """For the log: the kind of hook, and of a command the program's name."""
         return f"command {shown(os.path.basename(self.command[0]))}" if self.command else "url"  # noqa: PTH119
 
-    def problem(self, environment: Mapping[str, str] = os.environ) -> str:
+    def problem(self, environment: Mapping[str, str] = ENVIRONMENT) -> str:
         """Why it cannot work here, found out without running it; empty if nothing is known against it."""
         if self.command and which(self.command[0]) is None:
             return f"there is no program {shown(self.command[0])}"

@@ -28,6 +28,7 @@ from tokenward.engine.tokenizers.base import TokenizerOptions
 from tokenward.engine.types import Clock, JsonObject, JsonValue, NewId, random_id, system_clock
 from tokenward.histories import AnySummarizer, ContextRequest, Histories
 from tokenward.hooks import AlertHook
+from tokenward.performance import Performance
 from tokenward.providers.urls import ProviderName, check_base_url
 from tokenward.reports import Reports
 from tokenward.requests import (
@@ -63,6 +64,7 @@ class Tokenward:
         reports: Reports and predictions.
         clock: Now, microseconds UTC.
         currencies: What amounts can be shown in; :attr:`currency` is the one to show.
+        performance: What this process has done so far.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Tokenward:
         self.tracker = tracker
         self.clock = clock
         self.currencies = currencies or Currencies()
+        self.performance = tracker.performance
         self._estimator = CostEstimator(counter, calculator)
         self.reports = Reports(tracker, calculator, clock)
         self._histories = Histories(counter, calculator)
@@ -114,6 +117,7 @@ class Tokenward:
         anomalies: bool = True,
         clock: Clock = system_clock,
         new_id: NewId = random_id,
+        performance: Performance | None = None,
     ) -> AsyncGenerator["Tokenward"]:
         """The service on the store behind ``url``. The store is connected by the first call that needs it.
 
@@ -140,6 +144,7 @@ class Tokenward:
             anomalies: Warn in checks of users whose burn rate is far above their own usual.
             clock: Now, microseconds UTC; left alone, Postgres uses its server's.
             new_id: Makes identifiers.
+            performance: Is told what is done; one of its own if not given.
 
         Raises:
             ConfigurationError: The URL names no store, or the backend is Postgres' and the store is not.
@@ -149,8 +154,10 @@ class Tokenward:
         learning = Calibration() if calibration and backend != "provider_api" else None
         counter = TokenCounter(cache_size=cache_size, catalog=Catalog(aliases), options=options, calibration=learning)
         calculator = CostCalculator(counter.catalog, clock=clock, own=prices, data=price_data)
+        performance = performance or Performance()
+        store_clock = None if clock is system_clock else clock
         tracker = UsageTracker(
-            open_store(url, clock=None if clock is system_clock else clock, new_id=new_id),
+            open_store(url, clock=store_clock, new_id=new_id, meter=performance.ledger),
             counter=counter,
             calculator=calculator,
             clock=clock,
@@ -159,6 +166,7 @@ class Tokenward:
             fail_open=fail_open,
             policy=policy,
             calibration=learning,
+            performance=performance,
         )
         async with AsyncExitStack() as stack:
             stack.push_async_callback(tracker.aclose)
@@ -193,6 +201,10 @@ class Tokenward:
     def default_user(self) -> str:
         """Whose tokens they are when nobody is named."""
         return self.tracker.default_user
+
+    def get_performance_metrics(self) -> JsonObject:
+        """What this process has done so far: see :meth:`Performance.described`. Costs no question to the store."""
+        return self.performance.described()
 
     async def count_texts(self, texts: Sequence[str], model: str) -> BatchTokenCountResult:
         """The tokens of texts, in their order, by the backend: in process, in the database or by the provider.
@@ -294,13 +306,13 @@ class Tokenward:
         """See :meth:`UsageTracker.learned`."""
         return await self.tracker.learned(model)
 
-    async def release_quota(self, reservation_id: str) -> Release:
+    async def release_quota(self, reservation_id: str, user: str | None = None) -> Release:
         """See :meth:`UsageTracker.release_quota`."""
-        return await self.tracker.release_quota(reservation_id)
+        return await self.tracker.release_quota(reservation_id, user)
 
-    async def extend_quota(self, reservation_id: str, ttl_seconds: int = 600) -> int:
+    async def extend_quota(self, reservation_id: str, ttl_seconds: int = 600, user: str | None = None) -> int:
         """See :meth:`UsageTracker.extend_quota`."""
-        return await self.tracker.extend_quota(reservation_id, ttl_seconds)
+        return await self.tracker.extend_quota(reservation_id, ttl_seconds, user)
 
     async def open_budget(self, request: BudgetRequest) -> BudgetAnswer:
         """See :meth:`UsageTracker.open_budget`."""

@@ -120,6 +120,7 @@ class SyncTokenward:
     open = staticmethod(_opening(Tokenward.open))
     count_messages = _direct(Tokenward.count_messages)
     estimate_cost = _direct(Tokenward.estimate_cost)
+    get_performance_metrics = _direct(Tokenward.get_performance_metrics)
     count_texts = _waiting(Tokenward.count_texts)
     count_request = _waiting(Tokenward.count_request)
     compress_messages = _waiting(Tokenward.compress_messages)

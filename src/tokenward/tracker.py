@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 import anyio
-import anyio.to_thread
 
 from tokenward.engine.catalog import Catalog
 from tokenward.engine.counting.calibration import Calibration, Learned, Sample
@@ -18,6 +17,7 @@ from tokenward.engine.tariffs import Prices
 from tokenward.engine.types import SECOND_US, Clock
 from tokenward.engine.usage import UsageQuery, UsageSum
 from tokenward.events import EventMaker, checked_priority, optional_name, receipt
+from tokenward.performance import Performance, named_models
 from tokenward.requests import (
     BudgetAnswer,
     BudgetRequest,
@@ -31,7 +31,7 @@ from tokenward.shares import answer, denial, share
 from tokenward.storage.base import OpenBudget, Record, RecordOutcome, Reserve, ReserveOutcome, UsageStore
 from tokenward.watch import Watch
 from tokenward.work import Work, WorkEstimator
-from tokenward.workers import run_sized
+from tokenward.workers import run_in_thread, run_sized
 
 MAX_TTL_SECONDS = 86_400
 """Longest life of a hold or a budget: a day."""
@@ -51,6 +51,7 @@ class UsageTracker:
         policy: The shares of the limits that priorities may use.
         calibration: Learns from what was counted and then recorded: what the store remembers when it is connected,
             then what is recorded here. ``None`` learns nothing.
+        performance: Is told what was checked, recorded and given back.
 
     Attributes:
         watch: Is told what happens; nobody if ``None``.
@@ -68,8 +69,13 @@ class UsageTracker:
         fail_open: bool = False,
         policy: Policy | None = None,
         calibration: Calibration | None = None,
+        performance: Performance | None = None,
     ) -> None:
         self.default_user = check_name("user", default_user)
+        self.performance = performance or Performance()
+        self.performance.ledger.queued = lambda: store.waiting
+        self.performance.counting = counter.get_performance_metrics
+        self._named = named_models(counter.catalog)
         prices = Prices(calculator)
         self._counter = counter
         self._estimator = WorkEstimator(counter, prices, clock)
@@ -167,7 +173,9 @@ class UsageTracker:
         except StoreUnavailable as error:
             if not self._fail_open or request.reserve:
                 raise
+            self.performance.unchecked()
             return QuotaCheck(True, subjects.user, work.amounts, (), warnings=(f"Not checked: {error}",))
+        self.performance.checked(outcome.decision, held=outcome.reservation_id is not None)
         watched = self.watch.checked(subjects.user, work.amounts, outcome.decision) if self.watch else ()
         return _check(subjects.user, work, outcome, watched)
 
@@ -182,7 +190,7 @@ class UsageTracker:
         make = self._maker.make
         # What says how a model is counted may have to be loaded; the loop goes on meanwhile.
         counted = request.counted_tokens is not None
-        record, warnings = await anyio.to_thread.run_sync(make, request) if counted else make(request)
+        record, warnings = await run_in_thread(partial(make, request)) if counted else make(request)
         try:
             outcome = await (await self.ledger()).record(record)
         except StoreUnavailable as error:
@@ -204,7 +212,7 @@ class UsageTracker:
         """
         make_all = self._maker.make_all
         counted = any(one.counted_tokens is not None for one in requests)
-        made = await anyio.to_thread.run_sync(make_all, requests) if counted else make_all(requests)
+        made = await run_in_thread(partial(make_all, requests)) if counted else make_all(requests)
         try:
             outcomes = await (await self.ledger()).record_many([record for record, _ in made])
         except StoreUnavailable as error:
@@ -214,8 +222,17 @@ class UsageTracker:
         self._watched(recorded)
         return [receipt(record, warnings, outcome) for (record, warnings), outcome in zip(made, outcomes, strict=True)]
 
-    def _watched(self, recorded: Iterable[tuple[Record, RecordOutcome]]) -> None:
-        """Tell who watches whose usage there is new."""
+    def _watched(self, recorded: Sequence[tuple[Record, RecordOutcome]]) -> None:
+        """Tell who watches whose usage there is new, and what is counted of it."""
+        for record, outcome in recorded:
+            if outcome.duplicate:
+                self.performance.repeated()
+            else:
+                provider, model = self._named(record.model)
+                settled, overage = bool(record.reservation_id), outcome.overage
+                self.performance.recorded(
+                    provider, model, record.usage, outcome.cost_nano, settled=settled, overage=overage
+                )
         if self.watch is not None:
             # Groups and sessions that only a hold names were looked at when it was taken.
             self.watch.recorded(
@@ -242,20 +259,24 @@ class UsageTracker:
         """
         if self._calibration is None:
             return None
-        counter = await anyio.to_thread.run_sync(self._counter.text_counter, model)
+        counter = await run_in_thread(partial(self._counter.text_counter, model))
         await self.ledger()
         return self._calibration.learned(counter.info.name, counter.method)
 
-    async def release_quota(self, reservation_id: str) -> Release:
-        """Give an unused hold back. Raises UnknownReservation."""
-        outcome = await (await self.ledger()).release(check_name("reservation_id", reservation_id))
+    async def release_quota(self, reservation_id: str, user: str | None = None) -> Release:
+        """Give an unused hold back; with a ``user``, only one of that user's. Raises UnknownReservation."""
+        reservation_id, owner = check_name("reservation_id", reservation_id), optional_name("user", user)
+        outcome = await (await self.ledger()).release(reservation_id, owner)
         if outcome.released:
+            self.performance.released()
             return Release(True, outcome.amounts.tokens, outcome.amounts.cost_nano)
         why = "its usage was recorded" if outcome.ended == "settled" else "its time was over and it was given back"
         return Release(False, 0, 0, f"The reservation had ended before: {why}.")
 
-    async def extend_quota(self, reservation_id: str, ttl_seconds: int = 600) -> int:
+    async def extend_quota(self, reservation_id: str, ttl_seconds: int = 600, user: str | None = None) -> int:
         """Let a hold live ``ttl_seconds`` from now, for work that takes longer than was thought.
+
+        With a ``user``, only a hold of that user's.
 
         Returns:
             When it ends, in microseconds UTC.
@@ -265,7 +286,8 @@ class UsageTracker:
             UnknownReservation: The hold has ended, or was never given.
         """
         store = await self.ledger()
-        return await store.extend(check_name("reservation_id", reservation_id), _ttl_us(ttl_seconds))
+        owner = optional_name("user", user)
+        return await store.extend(check_name("reservation_id", reservation_id), _ttl_us(ttl_seconds), owner)
 
     async def open_budget(self, request: BudgetRequest) -> BudgetAnswer:
         """Give a session a share of its parent's budget, if that has as much left.
@@ -296,6 +318,25 @@ class UsageTracker:
         """How a session's open budget stands. Raises UnknownBudget."""
         store = await self.ledger()
         return answer(await store.budget(self._user(user), check_name("session", session)))
+
+    async def claim_session(self, user: str, session: str) -> None:
+        """Make a session the user's own, for doors whose callers are not to meet in one.
+
+        It stays so for 35 days. Whoever has a budget of that name may use it too.
+
+        Raises:
+            InvalidInput: It is another user's.
+            StoreUnavailable: Nobody can say, and the service fails closed.
+        """
+        check_name("session", session)
+        try:
+            claimed = await (await self.ledger()).claim_session(user, session)
+        except StoreUnavailable:
+            if not self._fail_open:
+                raise
+            return
+        if not claimed:
+            raise InvalidInput("session", "it is another user's; give another name.")
 
     async def set_limit(self, limit: TokenLimit) -> None:
         """Add a limit, or replace the one of the same subject, metric and window."""

@@ -16,16 +16,17 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tokenward.engine.counting.calibration import Sample
 from tokenward.engine.errors import ConfigurationError, StoreUnavailable
-from tokenward.engine.limits import TokenLimit
+from tokenward.engine.limits import LimitQuery, TokenLimit
 from tokenward.engine.types import Clock, random_id, system_clock
 from tokenward.engine.usage import UsageEvent, UsageQuery, UsageSum
 from tokenward.storage import reading, rows
-from tokenward.storage.base import HourlyUsage, StoreStatus
+from tokenward.storage.base import HourlyUsage
 from tokenward.storage.migrate import latest_version
 from tokenward.storage.postgres import schema, sql
 from tokenward.storage.postgres.maintenance import PostgresMaintenance
 from tokenward.storage.postgres.transaction import Connection, Memory, PostgresTransaction
 from tokenward.storage.rollup import SHARDS
+from tokenward.storage.status import StoreStatus
 
 POOL_SIZE = 10
 """Most connections of a process: one for batches, the others for reports and limits."""
@@ -219,10 +220,9 @@ class PostgresDatabase:
         async with self._connection(REPORT_SECONDS) as connection:
             return await (await connection.execute(query.encode(), values)).fetchall()
 
-    async def limits(self, subject: str | None) -> list[TokenLimit]:
-        """The limits of one subject, or all, by subject."""
-        query = "SELECT * FROM token_limits WHERE %(subject)s::text IS NULL OR subject = %(subject)s ORDER BY 1, 2, 3"
-        return [TokenLimit(*row) for row in await self._rows(query, {"subject": subject})]
+    async def limits(self, query: LimitQuery) -> list[TokenLimit]:
+        """Limits in their order."""
+        return [TokenLimit(*row) for row in await self._rows(sql.LIMITS_PAGE, rows.limit_values(query))]
 
     async def usage(self, queries: Sequence[UsageQuery]) -> list[list[UsageSum]]:
         """Sums over the ledger, by key, all from one snapshot."""
@@ -265,6 +265,16 @@ class PostgresDatabase:
             ORDER BY quarter_hour, user_id, group_id, model, api_endpoint LIMIT %(size)s
         """
         return [rows.hourly_of(row) for row in await self._rows(query, reading.hourly_values(after, end_us, size))]
+
+    async def holds(self) -> int:
+        """How many holds have not ended."""
+        ((count,),) = await self._rows(reading.HOLDS, {})
+        return int(count)
+
+    async def is_current(self) -> bool:
+        """Whether the schema is the one that is known."""
+        ((version,),) = await self._rows("SELECT max(version) FROM schema_version", {})
+        return bool(version == latest_version("postgres"))
 
     async def describe(self) -> StoreStatus:
         """What the database holds."""

@@ -7,6 +7,7 @@ say so. The texts travel to the database's server; nothing is written there.
 
 import math
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from functools import partial
@@ -19,6 +20,7 @@ from tokenward.engine.catalog import ModelInfo
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.results import BatchTokenCountResult, TokenCountResult
 from tokenward.engine.errors import InvalidInput
+from tokenward.engine.steps import stoppable
 from tokenward.engine.tokenizers.base import Method, TokenizationModel
 from tokenward.engine.tokenizers.pieces import replace_lone_surrogates
 from tokenward.engine.tokenizers.text import DIRECT_CHARACTERS
@@ -136,7 +138,11 @@ class PgTiktoken:
         if not reasons:
             return {}
         work = partial(self._counter.count_tokens_batch, [texts[index] for index in reasons], model)
-        counted = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
+        stop = threading.Event()
+        try:
+            counted = await anyio.to_thread.run_sync(partial(stoppable, work, stop), abandon_on_cancel=True)
+        finally:
+            stop.set()
         return {
             index: result._replace(warnings=(*result.warnings, f"Counted in process: {reason}."))
             for (index, reason), result in zip(reasons.items(), counted.results, strict=True)

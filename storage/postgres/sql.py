@@ -65,6 +65,13 @@ OPEN_BUDGETS: LiteralString = (
 BUDGETS: LiteralString = "SELECT " + BUDGET_COLUMNS + " FROM budget WHERE budget_id = ANY(%s::text[])"
 EVENTS: LiteralString = "SELECT " + EVENT_COLUMNS + " FROM token_usage WHERE event_id = ANY(%s::text[])"
 LIMITS: LiteralString = "SELECT * FROM token_limits WHERE subject = ANY(%s::text[])"
+LIMITS_PAGE: LiteralString = (
+    "SELECT * FROM token_limits WHERE (subject, metric, time_window) "
+    "> (%(after_subject)s, %(after_metric)s, %(after_window)s) "
+    "AND (%(subject)s::text IS NULL OR subject = %(subject)s) AND (%(metric)s::text IS NULL OR metric = %(metric)s) "
+    "AND (%(window)s::text IS NULL OR time_window = %(window)s) "
+    "ORDER BY subject, metric, time_window LIMIT %(size)s"
+)
 
 ADD_STATES: LiteralString = (
     "INSERT INTO quota_state SELECT wanted, '{}', 0 FROM unnest(%s::text[]) AS wanted "

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import aiosqlite
@@ -17,14 +17,15 @@ import anyio
 
 from tokenward.engine.counting.calibration import Sample
 from tokenward.engine.errors import StoreUnavailable
-from tokenward.engine.limits import TokenLimit
+from tokenward.engine.limits import LimitQuery, TokenLimit
 from tokenward.engine.types import Clock, system_clock
 from tokenward.engine.usage import UsageEvent, UsageQuery, UsageSum
 from tokenward.storage import reading, rows
-from tokenward.storage.base import HourlyUsage, StoreStatus
+from tokenward.storage.base import HourlyUsage
 from tokenward.storage.migrate import latest_version, schema_version, upgrade
 from tokenward.storage.sqlite import sql
 from tokenward.storage.sqlite.transaction import SqliteMaintenance, SqliteTransaction
+from tokenward.storage.status import StoreStatus
 from tokenward.storage.transaction import Forgetting
 
 BUSY_SECONDS = 5.0
@@ -32,6 +33,9 @@ BUSY_SECONDS = 5.0
 
 _READERS = 3
 """Most reports that are read at once; more wait."""
+
+_READER_CACHE_KIB = 256
+"""What a reader keeps of the file between reports is stale after the next write: SQLite's usual 2,000 gain nothing."""
 
 _REASONS = {
     "SQLITE_BUSY": "it is locked by another process",
@@ -41,7 +45,7 @@ _REASONS = {
     "SQLITE_READONLY": "the file is read-only",
     "SQLITE_NOTADB": "the file is not a SQLite database",
     "SQLITE_CORRUPT": "the file is damaged",
-    "SQLITE_IOERR": "the disk reported an error",
+    "SQLITE_IOERR": "the disk reported an error; it or a quota may be full",
 }
 _LASTING = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_NOTADB", "SQLITE_CORRUPT")
 
@@ -75,6 +79,7 @@ class SqliteDatabase:
         self._busy_seconds = busy_seconds
         self._locks: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
         self._open: aiosqlite.Connection | None = None
+        self._made: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._idle_readers: list[aiosqlite.Connection] = []
         self._reading: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
@@ -90,7 +95,13 @@ class SqliteDatabase:
                 self._path.touch(mode=0o600)
             # Should SQLite roll back by itself, what is on its way to it begins a transaction anew, to be undone too:
             # in autocommit mode it would stay.
-            connection = await self._connected("IMMEDIATE")
+            made: list[sqlite3.Connection] = []
+
+            def make(*args: Any, **options: Any) -> sqlite3.Connection:
+                made.append(sqlite3.Connection(*args, **options))
+                return made[-1]
+
+            connection = await self._connected(isolation_level="IMMEDIATE", check_same_thread=False, factory=make)
             try:
                 await _journal_in_wal(connection)
                 await connection.execute("PRAGMA synchronous=FULL")
@@ -100,17 +111,16 @@ class SqliteDatabase:
                 with anyio.CancelScope(shield=True):
                     await connection.close()
                 raise
-        self._open = connection
+        self._open, self._made = connection, made[-1]
         self._identity = None if self._path is None else _identity(self._path)
 
-    async def _connected(self, isolation_level: Literal["IMMEDIATE"] | None = None) -> aiosqlite.Connection:
-        return await aiosqlite.connect(
-            self._path or ":memory:", timeout=self._busy_seconds, isolation_level=isolation_level
-        )
+    async def _connected(self, **options: Any) -> aiosqlite.Connection:
+        given: dict[str, Any] = {"isolation_level": None, **options}
+        return await aiosqlite.connect(self._path or ":memory:", timeout=self._busy_seconds, **given)
 
     async def close(self) -> None:
         """Close the file."""
-        connection, self._open = self._connection, None
+        connection, self._open, self._made = self._connection, None, None
         for one in (*self._idle_readers, connection):
             await one.close()
         self._idle_readers.clear()
@@ -126,6 +136,13 @@ class SqliteDatabase:
             raise StoreUnavailable("The ledger is closed. Open the store before using it.", lasting=True)
         return self._open
 
+    @property
+    def _direct(self) -> sqlite3.Connection:
+        """The connection without its thread."""
+        if self._made is None:
+            raise StoreUnavailable("The ledger is closed. Open the store before using it.", lasting=True)
+        return self._made
+
     def _refuse_if_moved(self) -> None:
         """What is written to a file that has lost its name is gone when the last process closes it."""
         if self._path is not None and self._identity != _identity(self._path):
@@ -136,13 +153,13 @@ class SqliteDatabase:
     async def transaction(self) -> AsyncGenerator[SqliteTransaction]:
         """One transaction that holds the write lock from its peek on."""
         async with self._writer() as connection:
-            yield SqliteTransaction(connection, self._clock, self._forgetting)
+            yield SqliteTransaction(connection, self._direct, self._clock, self._forgetting)
 
     @asynccontextmanager
     async def maintenance(self) -> AsyncGenerator[SqliteMaintenance]:
         """The same: there is only one writer at a time."""
         async with self._writer() as connection:
-            tx = SqliteMaintenance(connection)
+            tx = SqliteMaintenance(connection, self._direct)
             await tx.begin()
             yield tx
 
@@ -171,7 +188,7 @@ class SqliteDatabase:
         self._refuse_if_moved()
         async with self._reading.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(_READERS)):
             _ = self._connection
-            connection = self._idle_readers.pop() if self._idle_readers else await self._connected()
+            connection = self._idle_readers.pop() if self._idle_readers else await self._new_reader()
             try:
                 yield connection
             finally:
@@ -181,15 +198,24 @@ class SqliteDatabase:
                 else:
                     self._idle_readers.append(connection)
 
+    async def _new_reader(self) -> aiosqlite.Connection:
+        connection = await self._connected()
+        try:
+            await connection.execute(f"PRAGMA cache_size=-{_READER_CACHE_KIB}")
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await connection.close()
+            raise
+        return connection
+
     async def _rows(self, query: str, values: Mapping[str, object]) -> list[Any]:
         with _as_unavailable():
             async with self._reader() as connection:
                 return list(await connection.execute_fetchall(query, values))
 
-    async def limits(self, subject: str | None) -> list[TokenLimit]:
-        """The limits of one subject, or all, by subject."""
-        query = "SELECT * FROM token_limits WHERE :subject IS NULL OR subject = :subject ORDER BY 1, 2, 3"
-        return [TokenLimit(*row) for row in await self._rows(query, {"subject": subject})]
+    async def limits(self, query: LimitQuery) -> list[TokenLimit]:
+        """Limits in their order."""
+        return [TokenLimit(*row) for row in await self._rows(sql.LIMITS_PAGE, rows.limit_values(query))]
 
     async def usage(self, queries: Sequence[UsageQuery]) -> list[list[UsageSum]]:
         """Sums over the ledger, by key, all from one snapshot."""
@@ -227,6 +253,16 @@ class SqliteDatabase:
             ORDER BY quarter_hour, user_id, group_id, model, api_endpoint LIMIT :size
         """
         return [rows.hourly_of(row) for row in await self._rows(query, reading.hourly_values(after, end_us, size))]
+
+    async def holds(self) -> int:
+        """How many holds have not ended."""
+        ((count,),) = await self._rows(reading.HOLDS, {})
+        return int(count)
+
+    async def is_current(self) -> bool:
+        """Whether the schema is the one that is known."""
+        ((version,),) = await self._rows("SELECT max(version) FROM schema_version", {})
+        return bool(version == latest_version("sqlite"))
 
     async def describe(self) -> StoreStatus:
         """What the database holds."""

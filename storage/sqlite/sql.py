@@ -90,3 +90,9 @@ HOLDS = {
     "session": f"{_HOLDS} WHERE session_id IN {_NAMES} OR ancestors <> '' {_FIRST}",
 }
 """Pending holds by the subjects' scope."""
+
+LIMITS_PAGE = (
+    "SELECT * FROM token_limits WHERE (subject, metric, time_window) > (:after_subject, :after_metric, :after_window) "
+    "AND (:subject IS NULL OR subject = :subject) AND (:metric IS NULL OR metric = :metric) "
+    "AND (:window IS NULL OR time_window = :window) ORDER BY subject, metric, time_window LIMIT :size"
+)

@@ -1,10 +1,14 @@
 """The ledger's transactions in SQLite's words. The connection already holds the write lock, so what is peeked at stays.
 
 Lists are handed over as one JSON parameter: the statements stay the same, and SQLite keeps them prepared.
+
+A batch of the ledger reads and writes a few rows by their keys, which takes microseconds. That is done where it is:
+handing it to the connection's thread and back would take longer, most of all while the event loop is busy. What can
+take longer goes to the thread: waiting for the lock, the commit, sums over many events, and many rows.
 """
 
-import asyncio
 import json
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
@@ -35,46 +39,60 @@ from tokenward.storage.transaction import (
 _IN = "IN (SELECT value FROM json_each(?))"
 
 
+_FEW_ROWS = 100
+"""So many rows the event loop can wait for."""
+
+
 def _marks(count: int) -> str:
     return ", ".join("?" * count)
 
 
 class _Statements:
-    """A connection inside a transaction."""
+    """A connection inside a transaction.
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    Args:
+        connection: The way over its thread.
+        direct: The same connection, for what takes no time. Its thread is idle then: everything is awaited in turn.
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, direct: sqlite3.Connection) -> None:
         self._connection = connection
+        self._direct = direct
 
     async def _rows(self, query: str, *values: object) -> list[Any]:
         return list(await self._connection.execute_fetchall(query, values))
 
     async def _many(self, statement: str, values: Iterable[Sequence[object]]) -> None:
-        if given := list(values):
+        given = list(values)
+        if len(given) > _FEW_ROWS:
             await self._connection.executemany(statement, given)
+        elif given:
+            self._direct.executemany(statement, given)
 
     async def insert_events(self, events: Sequence[UsageEvent]) -> None:
         """Write events and what they add to the rollup."""
         columns = rows.EVENT_COLUMNS
         marks = _marks(len(columns.split(", ")))
         above = [(name, one.admitted_us, one.event_id) for one in events for name in one.ancestors]
-        await asyncio.gather(
-            self._many(f"INSERT INTO token_usage ({columns}) VALUES ({marks})", map(rows.event_values, events)),
-            self._many("INSERT INTO usage_ancestor VALUES (?, ?, ?)", above),
-            self.add_rollup(rollup.rollup_of(events)),
-        )
+        await self._many(f"INSERT INTO token_usage ({columns}) VALUES ({marks})", map(rows.event_values, events))
+        await self._many("INSERT INTO usage_ancestor VALUES (?, ?, ?)", above)
+        await self.add_rollup(rollup.rollup_of(events))
 
     async def add_rollup(self, added: Rollup) -> None:
         """Add sums to the rollup."""
         of_users = [(*key, *sums) for key, sums in added.users.items()]
         of_all = [(*key, 0, *sums) for key, sums in added.all.items()]
-        await asyncio.gather(self._many(sql.ADD_HOURLY, of_users), self._many(sql.ADD_HOURLY_ALL, of_all))
+        await self._many(sql.ADD_HOURLY, of_users)
+        await self._many(sql.ADD_HOURLY_ALL, of_all)
 
 
 class SqliteTransaction(_Statements):
     """A :class:`~tokenward.storage.transaction.Transaction`. It begins with the peek, so that both go together."""
 
-    def __init__(self, connection: aiosqlite.Connection, clock: Clock, forgetting: Forgetting) -> None:
-        super().__init__(connection)
+    def __init__(
+        self, connection: aiosqlite.Connection, direct: sqlite3.Connection, clock: Clock, forgetting: Forgetting
+    ) -> None:
+        super().__init__(connection, direct)
         self.now_us = clock()
         self._clock = clock
         self._forgetting = forgetting
@@ -95,57 +113,57 @@ class SqliteTransaction(_Statements):
         """Begin; the limits' version, what tells which subjects to lock, and the likely subjects' states."""
         keyed = any(kind == "reserve" for kind, _ in answers)
         values = {"now": self.now_us, "names": json.dumps(reservation_ids), "keys": json.dumps(answers)}
-        _, known, found, states = await asyncio.gather(
-            self._connection.execute("BEGIN IMMEDIATE"),
-            self._answers(answers),
-            self._connection.execute_fetchall(sql.peek(named=bool(reservation_ids), keyed=keyed), values),
-            self._states(likely),
-        )
+        await self._connection.execute("BEGIN IMMEDIATE")
+        known = self._answers(answers)
+        found = self._direct.execute(sql.peek(named=bool(reservation_ids), keyed=keyed), values).fetchall()
+        states = self._states(likely)
         # Waiting for the lock took its time.
         self.now_us = self._clock()
         self._likely = dict.fromkeys(likely) | {subject: (state, written) for subject, state, written in states}
         ((version, *_), *_) = found
         reservations = [rows.reservation_of(row) for _, *row in found if row[0] is not None]
-        budgets = await self._budgets(sessions, rows.on_paths(reservations, known))
+        budgets = self._budgets(sessions, rows.on_paths(reservations, known))
         self._peek = Peek(version, known, reservations, budgets)
         return self._peek
 
-    async def _states(self, subjects: Sequence[str]) -> list[Any]:
+    def _by_key(self, query: str, keys: object) -> list[Any]:
+        """Few rows, by an index."""
+        return self._direct.execute(query, (json.dumps(keys),)).fetchall()
+
+    def _states(self, subjects: Sequence[str]) -> list[Any]:
         if not subjects:
             return []
-        return await self._rows(
-            f"SELECT subject, state, written FROM quota_state WHERE subject {_IN}", json.dumps(subjects)
-        )
+        return self._by_key(f"SELECT subject, state, written FROM quota_state WHERE subject {_IN}", subjects)
 
-    async def _budgets(self, sessions: Sequence[tuple[str, str]], ids: set[str]) -> list[Budget]:
+    def _budgets(self, sessions: Sequence[tuple[str, str]], ids: set[str]) -> list[Budget]:
         found: dict[str, Budget] = {}
         if sessions:
             query = (
                 f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE ended IS NULL AND (user_id, session_id) IN {sql.PAIRS}"
             )
-            found = {row[0]: rows.budget_of(row) for row in await self._rows(query, json.dumps(sessions))}
+            found = {row[0]: rows.budget_of(row) for row in self._by_key(query, sessions)}
             ids = ids.union(*(one.path for one in found.values()))
         if missing := sorted(ids - found.keys()):
             query = f"SELECT {rows.BUDGET_COLUMNS} FROM budget WHERE budget_id {_IN}"
-            found |= {row[0]: rows.budget_of(row) for row in await self._rows(query, json.dumps(missing))}
+            found |= {row[0]: rows.budget_of(row) for row in self._by_key(query, missing)}
         return list(found.values())
 
-    async def _answers(self, keys: Iterable[AnswerKey]) -> dict[AnswerKey, JsonObject]:
+    def _answers(self, keys: Iterable[AnswerKey]) -> dict[AnswerKey, JsonObject]:
         if not (wanted := sorted(keys)):
             return {}
         query = f"SELECT kind, key, answer FROM event_key WHERE (kind, key) IN {sql.PAIRS}"
-        found = await self._rows(query, json.dumps(wanted))
+        found = self._by_key(query, wanted)
         return {(kind, key): cast("JsonObject", json.loads(answer)) for kind, key, answer in found}
 
     async def limits(self, subjects: Sequence[str]) -> list[TokenLimit]:
         """The limits of the subjects."""
         query = f"SELECT * FROM token_limits WHERE subject {_IN}"
-        return [TokenLimit(*row) for row in await self._rows(query, json.dumps(subjects))]
+        return [TokenLimit(*row) for row in self._by_key(query, subjects)]
 
     async def load(self, wanted: Wanted) -> Loaded:
         """The states, and what was not peeked at yet."""
         states = {subject: self._likely[subject] for subject in wanted.subjects if subject in self._likely}
-        others = await self._states([subject for subject in wanted.subjects if subject not in states])
+        others = self._states([subject for subject in wanted.subjects if subject not in states])
         states |= {subject: (state, written) for subject, state, written in others}
         loaded = Loaded(
             self.now_us,
@@ -158,11 +176,11 @@ class SqliteTransaction(_Statements):
             {one.reservation_id: one for one in self._peek.reservations},
             budgets={one.budget_id: one for one in self._peek.budgets},
         )
-        loaded.answers |= await self._answers(set(wanted.answers) - self._peek.answers.keys())
+        loaded.answers |= self._answers(set(wanted.answers) - self._peek.answers.keys())
         # What the peek looked for and did not find is not there; budgets' own holds it did not look for.
         if missing := sorted(set(wanted.budget_ids) - loaded.reservations.keys()):
             query = f"SELECT {rows.RESERVATION_COLUMNS} FROM reservation WHERE reservation_id {_IN}"
-            own = [rows.reservation_of(row) for row in await self._rows(query, json.dumps(missing))]
+            own = [rows.reservation_of(row) for row in self._by_key(query, missing)]
             loaded.reservations |= {one.reservation_id: one for one in own}
         if wanted.event_ids:
             query = f"SELECT {rows.EVENT_COLUMNS} FROM token_usage WHERE event_id {_IN}"
@@ -194,15 +212,12 @@ class SqliteTransaction(_Statements):
         answers = [(*key, dump(answer), now_us) for key, answer in changes.answers.items()]
         holds = map(rows.reservation_values, changes.reservations.values())
         budgets = map(rows.budget_values, changes.budgets.values())
-        # Handed over together: the connection's thread does them one after the other without waiting for us between.
-        await asyncio.gather(
-            self._many("INSERT OR REPLACE INTO quota_state VALUES (?, ?, ?)", states),
-            self._put("reservation", rows.RESERVATION_COLUMNS, holds),
-            self._many("DELETE FROM reservation WHERE reservation_id = ?", [(one,) for one in changes.dropped]),
-            self._put("budget", rows.BUDGET_COLUMNS, budgets),
-            self._many("INSERT OR REPLACE INTO event_key VALUES (?, ?, ?, ?)", answers),
-            self.insert_events(changes.events),
-        )
+        await self._many("INSERT OR REPLACE INTO quota_state VALUES (?, ?, ?)", states)
+        await self._put("reservation", rows.RESERVATION_COLUMNS, holds)
+        await self._many("DELETE FROM reservation WHERE reservation_id = ?", [(one,) for one in changes.dropped])
+        await self._put("budget", rows.BUDGET_COLUMNS, budgets)
+        await self._many("INSERT OR REPLACE INTO event_key VALUES (?, ?, ?, ?)", answers)
+        await self.insert_events(changes.events)
         if answers:
             await self._forget(now_us)
 

@@ -1,6 +1,5 @@
 """What the tests of the providers' APIs have in common: a service that asks the double, and what they ask."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -31,13 +30,6 @@ class FakeTimer:
 
     def __call__(self) -> float:
         return self.seconds
-
-
-def pass_seconds(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the event loop's clock, which deadlines are set on, forward."""
-    loop = asyncio.get_running_loop()
-    now = loop.time
-    monkeypatch.setattr(loop, "time", lambda: now() + seconds)
 
 
 async def until(condition: Callable[[], bool]) -> None:

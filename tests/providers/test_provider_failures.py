@@ -22,10 +22,10 @@ from tests.providers.asking import (
     counting,
     one,
     opened,
-    pass_seconds,
     until,
 )
 from tests.providers.double import KEYS, VARIABLES, Asked, ProviderDouble, Reply, always, documented
+from tests.waiting import pass_seconds
 from tokenward.engine.counting.results import BatchTokenCountResult
 from tokenward.providers.client import AT_ONCE, LEFT_ALONE_SECONDS, MAX_ANSWER_BYTES, ProviderClient
 from tokenward.providers.endpoints import ENDPOINTS, NotCounted

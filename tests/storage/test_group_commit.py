@@ -14,7 +14,7 @@ from tokenward.engine.errors import InvalidInput, StoreOverloaded, StoreUnavaila
 from tokenward.engine.limits import Amounts, Subjects
 from tokenward.engine.usage import TokenUsage
 from tokenward.storage.base import Expire, Operation, Record, Release, Reserve
-from tokenward.storage.group_commit import Batch, GroupCommit, Patience
+from tokenward.storage.group_commit import MAX_BATCH, MAX_WAITING, Batch, GroupCommit, Patience
 
 pytestmark = pytest.mark.anyio
 
@@ -85,8 +85,11 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-def group(commits: Commits, **options: int) -> GroupCommit:
-    return GroupCommit(commits, new_id=CountingIds("b"), patience=Patience(0.0, 5.0), **options)
+def group(commits: Commits, *, max_waiting: int = MAX_WAITING, max_batch: int = MAX_BATCH) -> GroupCommit:
+    patience = Patience(0.0, 5.0)
+    return GroupCommit(
+        commits, new_id=CountingIds("b"), patience=patience, max_waiting=max_waiting, max_batch=max_batch
+    )
 
 
 def submitted(group: GroupCommit, operations: Sequence[Operation]) -> list["asyncio.Task[object]"]:

@@ -246,7 +246,7 @@ async def test_a_server_that_takes_connections_and_says_nothing() -> None:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, silent)
         port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        async with counting(f"postgresql://u@127.0.0.1:{port}/db?sslmode=disable", timeout_seconds=0.2) as counter:
+        async with counting(f"postgresql://u@127.0.0.1:{port}/db?sslmode=disable", timeout_seconds=2.0) as counter:
             await assert_in_process(counter, "the database cannot be reached")
             with anyio.fail_after(10):
                 # Left alone: the second call does not wait.

@@ -228,7 +228,7 @@ async def test_a_server_that_dies_under_load_loses_and_doubles_nothing(
 
 
 async def test_a_server_that_is_away_is_said_and_found_again(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres_database, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(postgres_database, "CONNECT_SECONDS", 1.0)
     async with PostgresStore(proxy.url, patience=IMPATIENT) as store:
         await store.record(RECORD)
         there, proxy.server_url = (
@@ -275,7 +275,7 @@ async def test_connections_that_went_silent_are_given_up(proxy: Proxy, monkeypat
 async def test_a_pool_without_a_free_connection_is_unavailable_for_a_while(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_database, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(postgres_database, "CONNECT_SECONDS", 1.0)
     database = PostgresDatabase(postgres_url, pool_size=1)
     async with LedgerStore(database, new_id=random_id, patience=Patience(0.1, 30)) as store:
         async with database.transaction():

@@ -29,6 +29,7 @@ from tokenward.storage.postgres import PostgresStore
 from tokenward.storage.postgres.database import PostgresDatabase
 from tokenward.storage.postgres.transaction import PostgresTransaction
 from tokenward.storage.sqlite import SqliteStore
+from tokenward.storage.sqlite.transaction import SqliteTransaction
 from tokenward.storage.store import LedgerStore
 from tokenward.storage.transaction import MOST_EXPIRED
 
@@ -292,21 +293,21 @@ async def test_a_file_that_is_full_in_the_middle_of_a_batch_holds_nothing_of_it(
 async def test_a_statement_at_which_sqlite_rolls_back_by_itself_leaves_nothing(
     small: SmallFile, statement: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk's error is answered so, in the middle of what was handed over to be done together."""
-    before, broken, many = small.rows(), True, small.connection.executemany
+    """A disk's error is answered so, in the middle of what a batch writes."""
+    before, broken, many = small.rows(), True, SqliteTransaction._many  # pyright: ignore[reportPrivateUsage]
 
-    async def breaking(sql: str, values: Any) -> object:
+    async def breaking(tx: SqliteTransaction, sql: str, values: Any) -> None:
         nonlocal broken
         if broken and statement in sql:
             broken = False
-            # The connection's thread does one after the other: this is what SQLite does at that statement.
+            # This is what SQLite does at that statement.
             await small.connection.rollback()
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorname = "SQLITE_IOERR"
             raise error
-        return await many(sql, values)
+        await many(tx, sql, values)
 
-    monkeypatch.setattr(small.connection, "executemany", breaking)
+    monkeypatch.setattr(SqliteTransaction, "_many", breaking)
     with pytest.raises(StoreUnavailable, match="the disk reported an error"):
         await small.store.record(large(1, small.reservation_id))
     assert not broken

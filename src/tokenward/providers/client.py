@@ -1,7 +1,6 @@
 """Asking a counting API over HTTP: bounded in time, size and number, and not again for a while after a failure."""
 
 import math
-import os
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
@@ -14,6 +13,7 @@ from tokenward.engine.types import SECOND_US, Clock, system_clock
 from tokenward.providers.endpoints import Endpoint, NotCounted, RequestRefused, Timer
 from tokenward.providers.http import new_http
 from tokenward.providers.urls import ProviderName
+from tokenward.secret_files import ENVIRONMENT
 
 if TYPE_CHECKING:
     import httpx2
@@ -51,7 +51,7 @@ class ProviderClient:
         urls: Mapping[ProviderName, str],
         *,
         timeout_seconds: float,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] = ENVIRONMENT,
         timer: Timer = time.monotonic,
         clock: Clock = system_clock,
     ) -> None:

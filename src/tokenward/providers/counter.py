@@ -1,7 +1,6 @@
 """Counting by the providers, and in process where they do not count."""
 
 import json
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from tokenward.providers.client import AT_ONCE, ProviderClient
 from tokenward.providers.endpoints import Endpoint, NotCounted, RequestRefused, Timer
 from tokenward.providers.models import provider_model
 from tokenward.providers.urls import ProviderName
+from tokenward.secret_files import ENVIRONMENT
 from tokenward.workers import run_sized
 
 MAX_BODY_BYTES: Final = 4 * 1024 * 1024
@@ -86,7 +86,7 @@ class ProviderCounter:
         urls: Mapping[ProviderName, str] | None = None,
         timeout_seconds: float = 5.0,
         cache_size: int = 1_000,
-        environment: Mapping[str, str] = os.environ,
+        environment: Mapping[str, str] = ENVIRONMENT,
         record: Callable[[Method, float], None] | None = None,
         timer: Timer = time.monotonic,
         clock: Clock = system_clock,
