@@ -14,28 +14,32 @@ from typing import TextIO
 import click
 
 from tokenward.engine.errors import TokenwardError
-from tokenward.server.cli_output import guarded_output
-from tokenward.server.cli_session import Refused, Session, pass_session, refusal
+from tokenward.server.commands.output import guarded_output
+from tokenward.server.commands.session import Refused, Session, refusal
 
 _LOG = logging.getLogger(__name__)
 
+_LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+
 _MODULES = {
-    "count": "cli_count",
-    "cost": "cli_cost",
-    "models": "cli_models",
-    "prices": "cli_prices",
-    "quota": "cli_quota",
-    "budget": "cli_budget",
-    "report": "cli_report",
-    "predict": "cli_predict",
-    "what-if": "cli_judgements",
-    "replay": "cli_judgements",
-    "record": "cli_record",
-    "statusline": "cli_statusline",
-    "db": "cli_db",
-    "doctor": "cli_doctor",
+    "serve": "serve",
+    "count": "count",
+    "cost": "cost",
+    "models": "models",
+    "prices": "prices",
+    "quota": "quota",
+    "budget": "budget",
+    "report": "report",
+    "predict": "predict",
+    "what-if": "judgements",
+    "replay": "judgements",
+    "record": "record",
+    "statusline": "statusline",
+    "db": "db",
+    "token": "token",
+    "doctor": "doctor",
 }
-"""Which module holds a command."""
+"""Which module of tokenward.server.commands holds a command."""
 
 
 class Commands(click.Group):
@@ -49,7 +53,7 @@ class Commands(click.Group):
         """A command by name, imported now."""
         if cmd_name not in _MODULES:
             return super().get_command(ctx, cmd_name)
-        command = getattr(import_module(f"tokenward.server.{_MODULES[cmd_name]}"), cmd_name.replace("-", "_"))
+        command = getattr(import_module(f"tokenward.server.commands.{_MODULES[cmd_name]}"), cmd_name.replace("-", "_"))
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> object:
@@ -73,7 +77,7 @@ class Commands(click.Group):
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from tokenward.server.application import package_version  # noqa: PLC0415 - only for this
+        from tokenward.server.version import package_version  # noqa: PLC0415 - only for this
 
         click.echo(f"tokenward {package_version()}")
         ctx.exit()
@@ -86,7 +90,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, wanted: bool
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="Settings file (TOML).")
 @click.option("--store", metavar="URL", help="The ledger: sqlite:///FILE, postgresql://… or memory://.")
 @click.option("--user", metavar="NAME", help="Who the tokens belong to.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False))
+@click.option("--log-level", type=click.Choice(_LOG_LEVELS, case_sensitive=False))
 @click.pass_context
 def cli(ctx: click.Context, config: Path | None, store: str | None, user: str | None, log_level: str | None) -> None:
     """Count, price, budget and report the tokens of AI agents.
@@ -94,16 +98,6 @@ def cli(ctx: click.Context, config: Path | None, store: str | None, user: str | 
     Settings come from the options here, else from TOKENWARD_… variables, else from the settings file.
     """
     ctx.obj = Session(config=config, store=store, user=user, log_level=log_level)
-
-
-@cli.command()
-@click.option("--transport", type=click.Choice(["stdio"]), default="stdio", show_default=True)
-@pass_session
-def serve(session: Session, transport: str) -> None:
-    """Serve the MCP tools to an agent or an editor."""
-    from tokenward.server.application import serve_stdio  # noqa: PLC0415 - heavy
-
-    serve_stdio(session.settings())
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 An editor asks for the line again and again and waits for it. Reading settings and opening the store as other commands
 do takes longer than that, so for a SQLite ledger the few values it needs are read here, by the same rules. Anything
-unusual (a value that may be wrong, an option, another store) takes the long way, ``cli_statusline.py``.
+unusual (a value that may be wrong, an option, another store) takes the long way, ``commands/statusline.py``.
 """
 
 import getpass
@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO, cast
 
 from tokenward.engine.errors import TokenwardError
-from tokenward.engine.limits import Metric, TokenLimit, amount_text
+from tokenward.engine.limits import Metric, TokenLimit, amount_text, counted_in
 from tokenward.engine.money import nano
 from tokenward.engine.quota import WARNING_PERCENT, LimitStatus
 from tokenward.engine.times import local
 from tokenward.engine.types import Clock, system_clock
-from tokenward.engine.windows import Mode, Window
+from tokenward.engine.windows import Window
 from tokenward.engine.zones import time_zone
 from tokenward.storage.factory import DEFAULT_URL, sqlite_path
 from tokenward.storage.glance import Glance, glance
@@ -34,13 +34,15 @@ _PLAIN: Final = ("store", "user", "timezone")
 READ: Final = frozenset((*_PLAIN, "limits", "currency"))
 WITHOUT_EFFECT: Final = frozenset(
     (
-        *("aliases", "alerts", "anomalies", "backend", "cache_size", "calibration", "config", "exchange_rates"),
-        *("fail_open", "fast", "log_level", "plugins", "prices", "prices_file", "priorities"),
-        *("provider_timeout_seconds", "provider_urls", "roots", "tokenizers"),
+        *("aliases", "alerts", "anomalies", "auth", "backend", "cache_size", "calibration", "config"),
+        *("exchange_rates", "fail_open", "fast", "http", "log_level", "plugins", "prices", "prices_file"),
+        *("priorities", "provider_timeout_seconds", "provider_urls", "roots", "telemetry", "tokenizers", "tools"),
     )
 )
 """Settings that change nothing in the line. A file with others is for the long way, which knows whether it is wrong."""
 
+_CENT = 10_000_000
+"""Nano-dollars, or billionths of another currency."""
 _THOUSAND, _MILLION, _BILLION = 1_000, 1_000_000, 1_000_000_000
 
 
@@ -126,8 +128,8 @@ def _limit(setting: Mapping[str, Any], timezone: str) -> TokenLimit:
     metric: Metric = setting.get("metric", "tokens")
     window: Window = setting["window"]
     amount = nano(str(setting["limit"])) if metric == "cost" else setting["limit"]
-    mode: Mode = setting.get("mode") or ("calendar" if window == "month" else "rolling")
-    return TokenLimit(setting["subject"], metric, window, amount, mode, setting.get("timezone") or timezone)
+    mode, zone = counted_in(window, setting.get("mode"), setting.get("timezone"), timezone)
+    return TokenLimit(setting["subject"], metric, window, amount, mode, zone)
 
 
 def _written(named: str | None) -> dict[str, Any]:
@@ -187,12 +189,13 @@ def _clock_time(moment_us: int, timezone: str) -> str:
 
 
 def _money(one: Glance, currency: "Currency | None") -> str:
-    """Whole cents, rounded up, so that what costs something never shows as nothing."""
+    """Whole cents; what costs something, and less than one, never shows as nothing."""
     amount = one.cost_nano if currency is None else currency.units(one.cost_nano)
-    cents = -(-amount // 10_000_000)
+    less = 0 < amount < _CENT
+    cents = 1 if less else (amount + _CENT // 2) // _CENT
     text = f"{cents // 100:,}.{cents % 100:02d}"
     unknown = f" + {one.unpriced_requests} unpriced" if one.unpriced_requests else ""
-    return f"{f'${text}' if currency is None else currency.label(text)}{unknown}"
+    return f"{'<' if less else ''}{f'${text}' if currency is None else currency.label(text)}{unknown}"
 
 
 def _short(tokens: int) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -55,7 +56,11 @@ def answer(run: Run) -> Json:
 
 @pytest.fixture(autouse=True)
 def interruptible() -> Generator[None]:
-    """Processes start with Python's own way to take Ctrl-C, though these tests may run where it is ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Processes start with the usual ways to take signals, though these tests may run where they are ignored."""
+    usual: dict[signal.Signals, signal.Handlers | Callable[..., object]] = {signal.SIGINT: signal.default_int_handler}
+    if sys.platform != "win32":
+        usual[signal.SIGHUP] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

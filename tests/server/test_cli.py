@@ -4,14 +4,16 @@ import json
 import os
 from decimal import Decimal
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from rich.console import Console
 
 from tests.server.conftest import Json, Run
 from tokenward.engine.errors import InvalidInput, StoreUnavailable
-from tokenward.server import cli_doctor, render
-from tokenward.server.cli_session import Session, refusal
+from tokenward.server.commands import doctor, render
+from tokenward.server.commands.session import Session, refusal
+from tokenward.server.settings import LogLevel
 
 
 def test_help_lists_the_commands_and_each_has_help(run: Run) -> None:
@@ -164,7 +166,7 @@ def test_count_window(answer: Json) -> None:
         (["quota", "set", "user:a", "cost/day", "abc"], "LIMIT: 'abc' is not an amount in USD"),
         (["quota", "set", "alice", "tokens/day", "1"], "subject: 'alice' is not user:NAME"),
         (["quota", "set", "user:a", "tokens/day", "1", "--timezone", "Mars"], "timezone: 'Mars'"),
-        (["quota", "set", "user:a", "tokens/day", "1", "--rolling", "--timezone", "UTC"], "--timezone goes with"),
+        (["quota", "set", "user:a", "tokens/day", "1", "--rolling", "--timezone", "Asia/Tokyo"], "goes with mode"),
         (["quota", "set", "user:a", "tokens/hour", "1", "--calendar"], "hour is always rolling"),
         (["quota", "delete", "user:a", "tokens/day"], "there is no limit user:a, tokens per day"),
         (["quota", "check", "--tokens", "1", "--input", "1"], "give only one"),
@@ -427,12 +429,12 @@ def test_doctor_says_what_is_broken_and_exits_with_1(run: Run, tmp_path: Path) -
     assert "Broken: store." in run("--store", f"sqlite:///{tmp_path}/file/ledger.db", "doctor").stdout
 
 
-def no_findings(_session: Session) -> list[cli_doctor.Finding]:
+def no_findings(_session: Session) -> list[doctor.Finding]:
     return []
 
 
 def test_doctor_never_shows_a_password(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_doctor, "_store", no_findings)
+    monkeypatch.setattr(doctor, "_store", no_findings)
     result = run("--store", "postgresql://me:s3cret@db/tokens?password=s3cret", "doctor", "--json")
     assert "s3cret" not in result.output
 
@@ -441,7 +443,7 @@ def test_an_examination_that_crashes_is_a_finding(run: Run, monkeypatch: pytest.
     def crash() -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli_doctor, "_vocabularies", crash)
+    monkeypatch.setattr(doctor, "_vocabularies", crash)
     result = run("doctor")
     assert result.exit_code == 1
     assert "unexpected ZeroDivisionError" in result.stdout
@@ -486,3 +488,10 @@ def test_progress_is_only_shown_to_a_terminal(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Console, "is_terminal", True)
     with render.progress("counting") as report:
         assert report is not None
+
+
+@pytest.mark.parametrize("level", get_args(LogLevel))
+def test_every_level_of_the_settings_is_one_of_the_option_too(run: Run, answer: Json, level: str) -> None:
+    assert run("--log-level", level.lower(), "models").exit_code == 0
+    findings = {one["subject"]: one["detail"] for one in answer("--log-level", level, "doctor")["findings"]}
+    assert findings["log_level"] == f"{level} (option)"

@@ -20,8 +20,8 @@ from tokenward.engine.catalog import ModelInfo
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.tokenizers.base import Method
 from tokenward.files import FileText, SkippedFile
-from tokenward.server.cli_count_show import one_line, show_counts
-from tokenward.server.model_tally import FileTally
+from tokenward.server.commands.count_show import one_line, show_counts
+from tokenward.server.commands.model_tally import FileTally
 from tokenward.tools.count_messages import Breakdown, MessagesCount
 from tokenward.tools.count_tokens import CountedItem, TokenCount, count_tokens
 from tokenward.tools.counted import window_fit

@@ -17,7 +17,7 @@ from tokenward.engine.errors import ConfigurationError
 from tokenward.engine.tokenizers import tekken
 from tokenward.engine.tokenizers.files import installed
 from tokenward.engine.tokenizers.plugins import found_plugins
-from tokenward.server import doctor_counting
+from tokenward.server.commands import doctor_counting
 from tokenward.server.settings import load_settings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -225,6 +225,6 @@ def test_models_say_what_their_counts_are_worth(answer: Json, run: Run) -> None:
     ],
 )
 def test_worth_in_words(row: dict[str, Any], words: str) -> None:
-    from tokenward.server.worth import in_words
+    from tokenward.server.commands.worth import in_words
 
     assert in_words(row) == words

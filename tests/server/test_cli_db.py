@@ -16,7 +16,7 @@ from click.testing import Result
 
 from tests.packaging.project import ROOT
 from tests.server.conftest import Json, Run
-from tokenward.server import cli_db
+from tokenward.server.commands import db
 
 COMMANDS = ["upgrade", "status", "prune", "export", "import", "reprice"]
 
@@ -184,7 +184,7 @@ def test_without_anybody_to_ask_nothing_is_deleted(run: Run, answer: Json) -> No
 
 
 def test_a_person_is_asked(run: Run, answer: Json, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli_db, "_asks", lambda: True)
+    monkeypatch.setattr(db, "_asks", lambda: True)
     record(run, 100)
     left = run("db", "prune", "--older-than", "90d", stdin="n\n")
     assert (left.exit_code, left.stdout) == (1, "")

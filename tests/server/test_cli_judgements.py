@@ -12,7 +12,7 @@ from tests.server.conftest import Json, Run
 from tokenward.alerts import GRACE_SECONDS
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.limits import TokenLimit
-from tokenward.server.cli_limits import limit_of
+from tokenward.server.commands.limits import limit_of
 from tokenward.server.settings import load_settings
 from tokenward.service import Tokenward
 

@@ -15,8 +15,8 @@ from tokenward.engine.reports.forecast import Forecast, Quantiles
 from tokenward.engine.reports.report import ReportRequest, UsageReport
 from tokenward.engine.types import DAY_US
 from tokenward.engine.usage import UsageSum
-from tokenward.server.cli_report_show import show_report
-from tokenward.server.render import money_in
+from tokenward.server.commands.render import money_in
+from tokenward.server.commands.report_show import show_report
 
 USERS = ("alice", "bob", "carol")
 MODELS = ("gpt-4o", "gpt-5-mini")

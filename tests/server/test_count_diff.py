@@ -13,10 +13,10 @@ from tests.server.conftest import Json, Run
 from tokenward.engine.counting.counter import get_token_counter
 from tokenward.engine.errors import InvalidInput
 from tokenward.files import FileText
-from tokenward.server.cli_count_show import show_counts
-from tokenward.server.cli_session import Refused
-from tokenward.server.git_diff import read_diff
-from tokenward.server.model_tally import DiffCount
+from tokenward.server.commands.count_show import show_counts
+from tokenward.server.commands.git_diff import read_diff
+from tokenward.server.commands.model_tally import DiffCount
+from tokenward.server.commands.session import Refused
 from tokenward.tools.count_tokens import CountedItem
 from tokenward.tools.counted import window_fit
 

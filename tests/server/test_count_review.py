@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import which
@@ -15,19 +14,20 @@ from typing import Any
 import pytest
 
 from tests.server.conftest import Json, Run
-from tests.server.test_tool_tax import REPOSITORY, command, is_alive, served, until
+from tests.server.test_tool_tax import REPOSITORY, command, is_alive, served
+from tests.waiting import wait_until
 from tokenward.engine.catalog import Catalog, ModelInfo
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.tokenizers.base import Method
 from tokenward.engine.types import JsonObject
 from tokenward.files import FileText
-from tokenward.server import git_diff, mcp_tools
-from tokenward.server.cli_count_show import show_counts
-from tokenward.server.git_diff import GitDiff, read_diff
-from tokenward.server.mcp_tools import read_target
-from tokenward.server.model_tally import FileTally, diff_counts
-from tokenward.server.tool_tax import Tax, ToolTax
-from tokenward.server.worth import in_words
+from tokenward.server.commands import git_diff, mcp_tools
+from tokenward.server.commands.count_show import show_counts
+from tokenward.server.commands.git_diff import GitDiff, read_diff
+from tokenward.server.commands.mcp_tools import read_target
+from tokenward.server.commands.model_tally import FileTally, diff_counts
+from tokenward.server.commands.tool_tax import Tax, ToolTax
+from tokenward.server.commands.worth import in_words
 from tokenward.tools.counted import window_fit
 
 posix = pytest.mark.skipif(os.name != "posix", reason="processes of Unix")
@@ -51,25 +51,29 @@ pathlib.Path(sys.argv[1] + ".left").touch()
 while True: signal.pause()
 """
 
+PATIENT = """
+from tokenward.server.cli import cli
+from tokenward.server.commands import mcp_process
+mcp_process._GRACE_SECONDS = 600.0  # longer than a test may take
+cli(prog_name="tokenward")
+"""
+
 
 @posix
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
 def test_a_second_signal_kills_the_server_at_once(tmp_path: Path, second: signal.Signals) -> None:
     pid = tmp_path / "pid"
     stubborn = shlex.join((sys.executable, "-c", STUBBORN, str(pid)))
-    arguments = [sys.executable, "-m", "tokenward", "--store", "memory://", "count", "--mcp", stubborn]
+    arguments = [sys.executable, "-c", PATIENT, "--store", "memory://", "count", "--mcp", stubborn]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, start_new_session=True) as process:
-        assert until(lambda: pid.exists() and bool(pid.read_text(encoding="utf-8")))
+        wait_until(lambda: pid.exists() and bool(pid.read_text(encoding="utf-8")))
         process.send_signal(signal.SIGINT)
-        assert until((tmp_path / "pid.left").exists)
+        wait_until((tmp_path / "pid.left").exists)
         server = int(pid.read_text(encoding="utf-8"))
         assert is_alive(server)
-        started = time.monotonic()
         process.send_signal(second)
-        assert until(lambda: not is_alive(server))
-        # The patience of the first signal alone takes four seconds.
-        assert time.monotonic() - started < 3.5
-        _, errors = process.communicate(timeout=30)
+        wait_until(lambda: not is_alive(server))
+        _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors.strip()) == (130, b"")
 
 
@@ -81,12 +85,12 @@ def test_a_termination_ends_the_server_where_interrupts_are_ignored(tmp_path: Pa
     command = [sys.executable, "-m", "tokenward", "--store", "memory://", "count", "--mcp", stubborn]
     arguments = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, start_new_session=True) as process:
-        assert until(lambda: pid.exists() and bool(pid.read_text(encoding="utf-8")))
+        wait_until(lambda: pid.exists() and bool(pid.read_text(encoding="utf-8")))
         server = int(pid.read_text(encoding="utf-8"))
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     assert process.returncode == 130
-    assert until(lambda: not is_alive(server))
+    wait_until(lambda: not is_alive(server))
 
 
 # Secrets
@@ -280,7 +284,7 @@ def test_models_with_what_was_learned(run: Run, answer: Json, monkeypatch: pytes
 
     from rich.console import Console
 
-    from tokenward.server import render
+    from tokenward.server.commands import render
 
     for _ in range(30):
         recorded = ["--model", "gemini-2.5-pro", "--input", "1100", "--output", "1", "--counted", "1000"]
@@ -363,11 +367,9 @@ def test_an_event_stream_without_end(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(mcp_tools, "MAX_LIST_BYTES", 1_000)
     with served(endless) as origin:
-        started = time.monotonic()
-        result = run("count", "--mcp", f"{origin}/sse", "--timeout", "20")
+        result = run("count", "--mcp", f"{origin}/sse", "--timeout", "60")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "Error: --mcp: the server's list of tools is longer than 16 MiB.\n"
-    assert time.monotonic() - started < 15
 
 
 UNREADABLE = """

@@ -49,7 +49,10 @@ MONTH = TokenLimit("global", "cost", "month", 25_000_000_000, "calendar", "UTC")
     ("glance", "line"),
     [
         (Glance("alice", 0, 0, 0, ()), "alice · nothing used today"),
-        (Glance("alice", 999, 1, 0, ()), "alice · today 999 tokens, $0.01"),
+        (Glance("alice", 999, 1, 0, ()), "alice · today 999 tokens, <$0.01"),
+        (Glance("alice", 999, 9_999_999, 0, ()), "alice · today 999 tokens, <$0.01"),
+        (Glance("alice", 999, 14_999_999, 0, ()), "alice · today 999 tokens, $0.01"),
+        (Glance("alice", 999, 15_000_000, 0, ()), "alice · today 999 tokens, $0.02"),
         (Glance("alice", 12_399, 3_000_000_000, 2, ()), "alice · today 12.3k tokens, $3.00 + 2 unpriced"),
         (Glance("a", 3_400_000_000, 10**15, 0, ()), "a · today 3.4G tokens, $1,000,000.00"),
         (Glance("a", 1, 0, 0, (used(DAY, 790, 9),)), "a · today 1 tokens, $0.00 · 79 % of tokens per day"),
@@ -159,11 +162,21 @@ def test_limits_of_the_settings_are_shown_once_the_ledger_has_them(
         assert quick() is None
 
 
+def test_a_zone_makes_a_limit_of_the_settings_the_calendars_for_both_ways(
+    run: Run, answer: Json, quick: Quick, tmp_path: Path
+) -> None:
+    limit = '[[limits]]\nsubject = "user:alice"\nwindow = "day"\nlimit = 1000\ntimezone = "Asia/Tokyo"\n'
+    (tmp_path / "config.toml").write_text(limit, encoding="utf-8")
+    answer("record", "--model", "gpt-4o", "--input", "900", "--output", "0")
+    assert ", resets " in run("statusline").stdout  # a calendar's window says when, a rolling one not at all
+    assert quick() == run("statusline").stdout
+
+
 def test_another_currency_takes_the_long_way(run: Run, answer: Json, quick: Quick, environment: dict[str, str]) -> None:
     answer("record", "--model", "gpt-4o", "--input", "1000", "--output", "0")
     environment |= {"TOKENWARD_CURRENCY": "EUR", "TOKENWARD_EXCHANGE_RATES": '{"EUR": {"rate": "0.8"}}'}
     assert quick() is None
-    assert run("statusline").stdout == "alice · today 1.0k tokens, 0.01 EUR\n"
+    assert run("statusline").stdout == "alice · today 1.0k tokens, <0.01 EUR\n"
 
 
 def test_a_damaged_or_foreign_file_is_left_to_the_long_way(quick: Quick, tmp_path: Path) -> None:
@@ -264,7 +277,7 @@ def test_every_setting_is_known_to_the_short_way() -> None:
 def test_variables_that_are_no_settings_do_not_matter(answer: Json, quick: Quick, environment: dict[str, str]) -> None:
     answer("record", "--model", "gpt-4o", "--input", "1000", "--output", "0")
     environment["TOKENWARD_REQUIRE_POSTGRES"] = "1"
-    assert quick() == "alice · today 1.0k tokens, $0.01\n"
+    assert quick() == "alice · today 1.0k tokens, <$0.01\n"
 
 
 def test_the_short_way_loads_nothing_heavy(environment: dict[str, str], answer: Json) -> None:
@@ -280,7 +293,7 @@ def test_the_short_way_loads_nothing_heavy(environment: dict[str, str], answer: 
         [sys.executable, "-c", code], env=os.environ | environment, capture_output=True, text=True, check=True
     )
     line, heavy = done.stdout.splitlines()
-    assert line == "alice · today 1.0k tokens, $0.01"
+    assert line == "alice · today 1.0k tokens, <$0.01"
     assert heavy == "0"
 
 
@@ -289,4 +302,4 @@ def test_a_terminal_that_cannot_show_a_character_still_gets_the_line(environment
     output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     assert print_quickly(["statusline"], environment=environment, output=output)
     output.seek(0)
-    assert output.read() == "alice ? today 1.0k tokens, $0.01\n"
+    assert output.read() == "alice ? today 1.0k tokens, <$0.01\n"

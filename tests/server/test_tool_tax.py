@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -22,9 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.server.conftest import Json, Run
 from tests.server.tool_server import CLOCK, WEATHER
+from tests.waiting import wait_until
 from tokenward.engine.errors import InvalidInput
-from tokenward.server import mcp_tools
-from tokenward.server.mcp_tools import read_target
+from tokenward.server.commands import mcp_tools
+from tokenward.server.commands.mcp_tools import read_target
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes of Unix")
 
@@ -40,14 +40,6 @@ def command(*arguments: str) -> str:
 def package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers are started with this process's environment."""
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "src"))
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Wait for a condition, but not for ever."""
-    deadline = time.monotonic() + 20
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
 
 
 def is_alive(pid: int) -> bool:
@@ -174,7 +166,7 @@ def test_a_servers_children_end_with_it(run: Run, tmp_path: Path, leader: str) -
     arguments = ["stubborn", str(pids), *(["stay"] if leader == "stays" else [])]
     assert run("count", "--mcp", command(*arguments)).exit_code == 0
     for pid in pids.read_text(encoding="utf-8").split():
-        assert until(lambda pid=int(pid): not is_alive(pid))  # type: ignore[misc]
+        wait_until(lambda pid=int(pid): not is_alive(pid))  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -184,13 +176,13 @@ def test_a_signal_ends_the_server_too(tmp_path: Path, number: signal.Signals) ->
     environment = os.environ | {"TOKENWARD_STORE": "memory://"}
     arguments = [sys.executable, "-m", "tokenward", "count", "--mcp", unheard]
     with subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, start_new_session=True) as process:
-        assert until(lambda: pids.exists() and len(pids.read_text(encoding="utf-8").split()) == 2)
+        wait_until(lambda: pids.exists() and len(pids.read_text(encoding="utf-8").split()) == 2)
         process.send_signal(number)
         _, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert b"Traceback" not in errors
     for pid in pids.read_text(encoding="utf-8").split():
-        assert until(lambda pid=int(pid): not is_alive(pid))  # type: ignore[misc]
+        wait_until(lambda pid=int(pid): not is_alive(pid))  # type: ignore[misc]
 
 
 # What may be asked for
@@ -243,7 +235,7 @@ def served(application: ASGIApp) -> Generator[str]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            assert until(lambda: server.started)
+            wait_until(lambda: server.started)
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True

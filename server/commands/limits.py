@@ -4,7 +4,7 @@ import re
 from itertools import product
 
 from tokenward.engine.errors import InvalidInput, nearest, shown
-from tokenward.engine.limits import METRICS, Metric, TokenLimit, amount_value
+from tokenward.engine.limits import METRICS, Metric, TokenLimit, amount_value, counted_in
 from tokenward.engine.money import nano
 from tokenward.engine.types import JsonObject
 from tokenward.engine.windows import WINDOWS, Mode, Window
@@ -27,11 +27,10 @@ def limit_of(written: str, timezone: str) -> TokenLimit:
     if len(parts) != 3 or not amount:
         raise InvalidInput("limit", f"{shown(written)} is not SUBJECT:METRIC:WINDOW=AMOUNT.")
     subject, metric, window = parts[0], _metric(parts[1]), parts[2]
-    window, _, zone = window.partition("@")
-    calendar = zone != "rolling" and (bool(zone) or window == "month")
-    mode: Mode = "calendar" if calendar else "rolling"
-    in_zone = (zone or timezone) if calendar else "UTC"
-    return TokenLimit(subject, metric, _window(window), amount_of("limit", metric, amount), mode, in_zone)
+    window, _, named = window.partition("@")
+    said: Mode | None = None if not named else "rolling" if named == "rolling" else "calendar"
+    mode, zone = counted_in(_window(window), said, named if said == "calendar" else None, timezone)
+    return TokenLimit(subject, metric, _window(window), amount_of("limit", metric, amount), mode, zone)
 
 
 def _metric(written: str) -> Metric:
@@ -77,5 +76,5 @@ def limit_json(limit: TokenLimit) -> JsonObject:
         "window": limit.window,
         "limit": amount_value(limit.metric, limit.limit),
         "mode": limit.mode,
-        "timezone": limit.timezone,
+        "timezone": limit.span.timezone,
     }

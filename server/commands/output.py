@@ -6,14 +6,14 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import TextIO
 
-from tokenward.server.cli_session import Refused
+from tokenward.server.commands.session import Refused
 
 
 class Output(TextIOWrapper):
     """Standard output for click's and rich's writing alike.
 
     When the reader of a pipe has left, the rest is dropped and the command ends with the exit code that it would have
-    had. Any other failure is :class:`~tokenward.server.cli_session.Refused`.
+    had. Any other failure is :class:`~tokenward.server.commands.session.Refused`.
     """
 
     def write(self, text: str, /) -> int:

@@ -19,7 +19,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.shared.message import SessionMessage
 
 from tokenward.engine.errors import shown
-from tokenward.server.cli_session import Refused
+from tokenward.server.commands.session import Refused
 from tokenward.server.frames import UnreadableLine, read_lines, read_message, write_message
 
 Streams: TypeAlias = tuple[

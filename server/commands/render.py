@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tokenward.engine.currency import Currency
-from tokenward.server.cli_session import plain
+from tokenward.server.commands.session import plain
 from tokenward.tools.definition import ReportProgress
 
 _WIDE = 10_000

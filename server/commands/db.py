@@ -13,8 +13,8 @@ from tokenward.engine.errors import InvalidInput, shown
 from tokenward.engine.money import usd
 from tokenward.engine.times import rfc3339
 from tokenward.engine.types import DAY_US, QUARTER_HOUR_US, JsonObject, JsonValue
-from tokenward.server.cli_files import input_stream, output_stream
-from tokenward.server.cli_session import Session, emit_json, json_option, pass_session, warn
+from tokenward.server.commands.files import input_stream, output_stream
+from tokenward.server.commands.session import Session, emit_json, json_option, pass_session, warn
 from tokenward.storage.factory import is_postgres
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from tokenward.archive import Imported, Progress
     from tokenward.reprice import Repriced
-    from tokenward.storage.base import StoreStatus, UsageStore
+    from tokenward.storage.base import UsageStore
+    from tokenward.storage.status import StoreStatus
     from tokenward.tools.definition import ReportProgress, ToolContext
 
 _Answer = TypeVar("_Answer")
@@ -93,7 +94,7 @@ def db_status(session: Session, *, as_json: bool) -> None:
     document = _status_json(masked(session.settings().store), status)
 
     def show(console: "Console") -> None:
-        from tokenward.server.render import table  # noqa: PLC0415 - heavy
+        from tokenward.server.commands.render import table  # noqa: PLC0415 - heavy
 
         rows = [(name.replace("_", " "), _cell(value)) for name, value in document.items()]
         console.print(table(["what", "value"], rows))
@@ -204,7 +205,7 @@ def db_export(session: Session, *, file: str, since: str | None, until: str | No
       tokenward db export --from 2026-11-01 --to 2026-12-01 | gzip > november.jsonl.gz
     """  # noqa: D301 - click reads the character
     from tokenward.archive import Exported, export_ledger  # noqa: PLC0415 - heavy
-    from tokenward.server.application import package_version  # noqa: PLC0415 - heavy
+    from tokenward.server.version import package_version  # noqa: PLC0415 - heavy
 
     async def work(store: "UsageStore", context: "ToolContext") -> Exported:
         start_us, end_us = _span(context, since, until)
@@ -326,7 +327,7 @@ def _span(context: "ToolContext", since: str | None, until: str | None) -> tuple
 
 @contextmanager
 def _progress(description: str) -> "Generator[Progress]":
-    from tokenward.server import render  # noqa: PLC0415 - heavy
+    from tokenward.server.commands import render  # noqa: PLC0415 - heavy
 
     with render.progress(description) as report:
         yield _counting(report)
@@ -344,7 +345,7 @@ def _counting(report: "ReportProgress | None") -> "Progress":
 
 
 def _say(console: "Console", text: str) -> None:
-    from tokenward.server.render import line  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line  # noqa: PLC0415 - heavy
 
     line(console, text)
 
@@ -369,7 +370,7 @@ def _repriced_json(one: "Repriced") -> JsonObject:
 
 
 def _show_repriced(console: "Console", models: "list[Repriced]", *, dry_run: bool) -> None:
-    from tokenward.server.render import table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import table  # noqa: PLC0415 - heavy
 
     if not models:
         _say(console, "There are no such events.")

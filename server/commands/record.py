@@ -6,7 +6,7 @@ import click
 
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.types import JsonObject
-from tokenward.server.cli_session import Session, emit, json_option, pass_session, read_json, warn
+from tokenward.server.commands.session import Session, emit, json_option, pass_session, read_json, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,7 +114,7 @@ def _response(path: str) -> JsonObject:
 
 
 def _show_receipt(console: "Console", receipt: "Recorded") -> None:
-    from tokenward.server.render import line, money  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line, money  # noqa: PLC0415 - heavy
 
     what = "Already recorded" if receipt.duplicate else "Recorded"
     cost = money(receipt.cost) or "an unknown price"

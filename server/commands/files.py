@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from tokenward.engine.errors import InvalidInput, shown
-from tokenward.server.cli_session import Refused
+from tokenward.server.commands.session import Refused
 
 
 @contextmanager

@@ -24,9 +24,9 @@ from mcp_types import METHOD_NOT_FOUND
 
 from tokenward.engine.errors import InvalidInput, shown
 from tokenward.engine.types import JsonObject
-from tokenward.server.cli_count_show import one_line
-from tokenward.server.cli_session import Refused
-from tokenward.server.mcp_process import Overheard, server_process
+from tokenward.server.commands.count_show import one_line
+from tokenward.server.commands.mcp_process import Overheard, server_process
+from tokenward.server.commands.session import Refused
 
 _LOG = logging.getLogger(__name__)
 

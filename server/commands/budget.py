@@ -7,8 +7,8 @@ import click
 
 from tokenward.engine.times import rfc3339
 from tokenward.engine.types import JsonObject
-from tokenward.server.cli_quota import DENIED
-from tokenward.server.cli_session import Session, emit_json, json_option, pass_session
+from tokenward.server.commands.quota import DENIED
+from tokenward.server.commands.session import Session, emit_json, json_option, pass_session
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,7 +122,7 @@ def _document(answer: "BudgetAnswer") -> JsonObject:
 
 
 def _show(console: "Console", answer: "BudgetAnswer") -> None:
-    from tokenward.server.render import duration, line, money, table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import duration, line, money, table  # noqa: PLC0415 - heavy
 
     if not answer.allowed:
         line(console, f"Denied. {answer.reason}", "bold red")

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 import click
 
 from tokenward.engine.errors import InvalidInput
-from tokenward.engine.limits import TokenLimit
+from tokenward.engine.limits import TokenLimit, counted_in
 from tokenward.engine.money import usd
 from tokenward.engine.types import JsonObject
 from tokenward.engine.windows import Mode
-from tokenward.server.cli_limits import amount_of, limit_json, metric_and_window
-from tokenward.server.cli_session import Session, emit, emit_json, json_option, pass_session, read_request
+from tokenward.server.commands.limits import amount_of, limit_json, metric_and_window
+from tokenward.server.commands.session import Session, emit, emit_json, json_option, pass_session, read_request
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +65,7 @@ def quota_list(session: Session, *, subject: str | None, as_json: bool) -> None:
     listed: JsonObject = {"limits": [{"subject": one.subject, **limit_json(one)} for one in limits]}
 
     def show(console: "Console") -> None:
-        from tokenward.server.render import table  # noqa: PLC0415 - heavy
+        from tokenward.server.commands.render import table  # noqa: PLC0415 - heavy
 
         rows = [(one.subject, one.metric, one.window, _amount(one), _mode(one)) for one in limits]
         console.print(table(["subject", "metric", "window", ">limit", "counted"], rows))
@@ -106,12 +106,8 @@ def quota_set(
       tokenward quota set default cost/month 25.00 --timezone Europe/Berlin
     """  # noqa: D301 - click reads the character
     metric, window = metric_and_window(what)
-    if calendar is None:
-        calendar = window == "month" or timezone is not None
-    if timezone is not None and not calendar:
-        raise click.UsageError("--timezone goes with --calendar: a rolling window is the same everywhere.")
-    mode: Mode = "calendar" if calendar else "rolling"
-    zone = _timezone(session, mode) if timezone is None else timezone
+    said: Mode | None = None if calendar is None else "calendar" if calendar else "rolling"
+    mode, zone = counted_in(window, said, timezone, session.settings().timezone)
     made = TokenLimit(subject, metric, window, amount_of("LIMIT", metric, limit), mode, zone)
 
     async def work(context: "ToolContext") -> None:
@@ -123,10 +119,6 @@ def quota_set(
         as_json=as_json,
         show=lambda console: _say(console, f"Set: {made.label} at most {_amount(made)}, {_mode(made)}."),
     )
-
-
-def _timezone(session: Session, mode: Mode) -> str:
-    return session.settings().timezone if mode == "calendar" else "UTC"
 
 
 @quota.command("delete")
@@ -239,14 +231,14 @@ def _mode(limit: TokenLimit) -> str:
 
 
 def _say(console: "Console", text: str) -> None:
-    from tokenward.server.render import line  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line  # noqa: PLC0415 - heavy
 
     line(console, text)
 
 
 def _show_answer(console: "Console", answer: "QuotaAnswer", *, asked: bool = False) -> None:
 
-    from tokenward.server.render import duration, line, table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import duration, line, table  # noqa: PLC0415 - heavy
 
     if asked:
         line(

@@ -14,7 +14,7 @@ import click
 
 from tokenward.engine.errors import TokenwardError
 from tokenward.engine.types import JsonObject
-from tokenward.server.cli_session import Session, emit_json, json_option, pass_session
+from tokenward.server.commands.session import Session, emit_json, json_option, pass_session
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +47,7 @@ def doctor(session: Session, *, as_json: bool) -> None:
     if not any(one.subject == "settings" and one.verdict == "broken" for one in findings):
         findings += _guarded("prices", lambda: _prices(session))
         findings += _guarded("counting", lambda: _counting(session))
+        findings += _guarded("telemetry", lambda: _telemetry(session))
         findings += _guarded("store", lambda: _store(session))
     broken = any(one.verdict == "broken" for one in findings)
     listed: JsonObject = {"ok": not broken, "findings": [asdict(one) for one in findings]}
@@ -68,7 +69,7 @@ def _guarded(subject: str, examine: Callable[[], Iterator[Finding]]) -> list[Fin
 
 
 def _installation() -> Iterator[Finding]:
-    from tokenward.server.application import package_version  # noqa: PLC0415 - heavy
+    from tokenward.server.version import package_version  # noqa: PLC0415 - heavy
 
     yield Finding("tokenward", "ok", package_version())
     supported = sys.version_info >= (3, 11)
@@ -155,16 +156,23 @@ def _prices(session: Session) -> Iterator[Finding]:
 
 
 def _counting(session: Session) -> Iterator[Finding]:
-    from tokenward.server.doctor_counting import counting  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.doctor_counting import counting  # noqa: PLC0415 - heavy
 
     yield from counting(session.settings())
+
+
+def _telemetry(session: Session) -> Iterator[Finding]:
+    from tokenward.server.commands.doctor_telemetry import telemetry  # noqa: PLC0415 - heavy
+
+    yield from telemetry(session.settings())
 
 
 # Store --------------------------------------------------------------------------------------------------------------
 
 
 def _store(session: Session) -> Iterator[Finding]:
-    """Connect, which also brings the schema up to date, and read the limits."""
+    """Connect, which also brings the schema up to date, read the limits, and see how fast it is."""
+    from tokenward.server.commands.doctor_telemetry import speed  # noqa: PLC0415 - heavy
 
     async def work(context: "ToolContext") -> int:
         return len(await context.service.limits())
@@ -173,6 +181,7 @@ def _store(session: Session) -> Iterator[Finding]:
     yield Finding("store", "ok", f"reachable, schema up to date, limits set: {limits}")
     yield from _store_file(session.settings().store)
     yield from _pg_tiktoken(session)
+    yield from speed(session)
 
 
 def _store_file(url: str) -> Iterator[Finding]:
@@ -215,7 +224,7 @@ def _pg_tiktoken(session: Session) -> Iterator[Finding]:
 def _show(console: "Console", findings: list[Finding]) -> None:
     from rich.text import Text  # noqa: PLC0415 - heavy
 
-    from tokenward.server.render import line, table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line, table  # noqa: PLC0415 - heavy
 
     styles = {"ok": "green", "note": "yellow", "broken": "bold red"}
     rows = [(one.subject, Text(one.verdict, style=styles[one.verdict]), one.detail) for one in findings]

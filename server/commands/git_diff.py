@@ -17,7 +17,7 @@ from shutil import which
 
 from tokenward.engine.errors import InvalidInput, shown
 from tokenward.files import FileText, SkippedFile
-from tokenward.server.cli_session import Refused
+from tokenward.server.commands.session import Refused
 
 MAX_DIFF_BYTES = 64 * 2**20
 """Longest diff that is counted: 64 MiB."""

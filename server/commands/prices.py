@@ -7,7 +7,7 @@ import click
 
 from tokenward.engine.errors import InvalidInput, shown
 from tokenward.engine.types import JsonObject
-from tokenward.server.cli_session import Session, emit_json, json_option, pass_session
+from tokenward.server.commands.session import Session, emit_json, json_option, pass_session
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -135,7 +135,7 @@ def _update(done: "PriceUpdate") -> JsonObject:
 
 
 def _show_status(console: "Console", found: "PriceFileStatus") -> None:
-    from tokenward.server.render import line  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line  # noqa: PLC0415 - heavy
 
     age = "" if found.age_days is None else f" ({_many(found.age_days, 'day')} old)"
     line(console, f"Prices: {found.source}, as of {found.date}{age}.")
@@ -150,7 +150,7 @@ def _show_status(console: "Console", found: "PriceFileStatus") -> None:
 
 
 def _show_update(console: "Console", done: "PriceUpdate") -> None:
-    from tokenward.server.render import line, table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line, table  # noqa: PLC0415 - heavy
 
     changes = done.changes
     if changes.changed:

@@ -2,8 +2,8 @@
 
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.types import JsonObject
-from tokenward.server.cli_session import Refused
-from tokenward.server.mcp_tools import ToolList
+from tokenward.server.commands.mcp_tools import ToolList
+from tokenward.server.commands.session import Refused
 from tokenward.service import Tokenward
 from tokenward.tools.counted import Counted, window_fit
 from tokenward.tools.definition import Result

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tokenward.engine.types import JsonObject
-from tokenward.server.cli_session import Session, emit_json, json_option, pass_session
+from tokenward.server.commands.session import Session, emit_json, json_option, pass_session
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +45,7 @@ def models(session: Session, *, search: str, family: str, as_json: bool) -> None
 def _known_models(context: "ToolContext", search: str, family: str) -> list[JsonObject]:
     from tokenward.engine.errors import UnknownPrice  # noqa: PLC0415 - kept beside its only use
     from tokenward.engine.usage import TokenUsage  # noqa: PLC0415 - kept beside its only use
-    from tokenward.server.worth import worth  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.worth import worth  # noqa: PLC0415 - heavy
 
     service = context.service
     rows: list[JsonObject] = []
@@ -90,8 +90,8 @@ async def _add_learned(context: "ToolContext", rows: Sequence[JsonObject]) -> No
 
 
 def _show_models(console: "Console", rows: Sequence[JsonObject], state: "PriceState") -> None:
-    from tokenward.server.render import line, money, table  # noqa: PLC0415 - heavy
-    from tokenward.server.worth import in_words  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line, money, table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.worth import in_words  # noqa: PLC0415 - heavy
 
     def price(row: JsonObject, kind: str) -> str | None:
         prices = row["prices"]

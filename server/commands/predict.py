@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenward.server.cli_limits import amount_of
-from tokenward.server.cli_session import Session, emit_json, json_option, pass_session
+from tokenward.server.commands.limits import amount_of
+from tokenward.server.commands.session import Session, emit_json, json_option, pass_session
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,8 +69,8 @@ def predict(
 
 
 def _show(console: "Console", made: "CostPrediction", currency: "Currency") -> None:
-    from tokenward.server.cli_report_show import show_forecast  # noqa: PLC0415 - heavy
-    from tokenward.server.render import line, table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line, table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.report_show import show_forecast  # noqa: PLC0415 - heavy
 
     show_forecast(console, made.forecast, currency)
     if made.cost_backtest_coverage is not None:
@@ -91,7 +91,7 @@ def _show(console: "Console", made: "CostPrediction", currency: "Currency") -> N
 
 
 def _other(one: "OtherModel", currency: "Currency") -> Iterator[str | None]:
-    from tokenward.server.render import money_in  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import money_in  # noqa: PLC0415 - heavy
 
     cost = one.cost_nano
     yield one.model
@@ -100,6 +100,6 @@ def _other(one: "OtherModel", currency: "Currency") -> Iterator[str | None]:
 
 
 def _left(one: "RunOut", currency: "Currency") -> str:
-    from tokenward.server.render import money_in  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import money_in  # noqa: PLC0415 - heavy
 
     return money_in(one.remaining, currency) if one.metric == "cost" else f"{one.remaining:,}"

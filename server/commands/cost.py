@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tokenward.server.cli_session import (
+from tokenward.server.commands.session import (
     ChatRequest,
     Session,
     emit,
@@ -133,7 +133,7 @@ async def _price_request(
 
 
 def _show_cost(console: "Console", priced: "EstimatedCost", currency: "Currency") -> None:
-    from tokenward.server.render import line, table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line, table  # noqa: PLC0415 - heavy
 
     every: list[PricedWork] = [priced, *(priced.comparisons or [])]
     columns = ["model", "prices of", ">input", ">output", ">input cost", ">output cost", ">cache cost", ">total"]
@@ -152,7 +152,7 @@ def _show_cost(console: "Console", priced: "EstimatedCost", currency: "Currency"
 
 
 def _cost_row(one: "PricedWork", currency: "Currency") -> list[object]:
-    from tokenward.server.render import tokens  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import tokens  # noqa: PLC0415 - heavy
 
     costs = (one.input_cost, one.output_cost, one.cache_cost, one.total_cost)
     numbers = (tokens(one.input_tokens, exact=one.exact), one.output_tokens)

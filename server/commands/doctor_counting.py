@@ -1,11 +1,10 @@
 """What ``tokenward doctor`` says about counting: extras, cores, plug-ins, the user's files, the providers' APIs."""
 
-import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tokenward.server.cli_doctor import Finding
+from tokenward.server.commands.doctor import Finding
 
 if TYPE_CHECKING:
     from tokenward.engine.catalog import ModelInfo
@@ -121,9 +120,10 @@ def _providers(settings: "Settings") -> Iterator[Finding]:
     if settings.backend != "provider_api":
         return
     from tokenward.providers.endpoints import ENDPOINTS  # noqa: PLC0415 - heavy
+    from tokenward.secret_files import ENVIRONMENT  # noqa: PLC0415 - only for this
 
     for endpoint in ENDPOINTS:
-        variable = endpoint.key_variable(os.environ)
+        variable = endpoint.key_variable(ENVIRONMENT)
         if variable:
             yield Finding(f"api {endpoint.name}", "ok", f"key in {variable}")
         else:

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, get_args
 import click
 
 from tokenward.engine.usage import Tier
-from tokenward.server.cli_judgements_show import replay_json, show_replay, show_what_if, what_if_json
-from tokenward.server.cli_limits import limit_of
-from tokenward.server.cli_session import Session, emit_json, json_option, pass_session, since_option, until_option
+from tokenward.server.commands.judgements_show import replay_json, show_replay, show_what_if, what_if_json
+from tokenward.server.commands.limits import limit_of
+from tokenward.server.commands.session import Session, emit_json, json_option, pass_session, since_option, until_option
 
 if TYPE_CHECKING:
     from tokenward.engine.currency import Currency

@@ -12,7 +12,7 @@ from tokenward.engine.reports.report import UsageReport, UsageStats
 from tokenward.engine.reports.text import facts, next_page, row_name
 from tokenward.engine.times import local
 from tokenward.engine.zones import time_zone
-from tokenward.server.render import line, money_in, sparkline, table
+from tokenward.server.commands.render import line, money_in, sparkline, table
 
 WIDE_COLUMNS = 100
 """From this width on all kinds of tokens are shown."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from tokenward.engine.counting.counter import TextCounter
 from tokenward.engine.tokenizers.base import Method
 from tokenward.files import FileText, SkippedFile
-from tokenward.server.git_diff import GitDiff
+from tokenward.server.commands.git_diff import GitDiff
 from tokenward.tools.count_tokens import CountedItem, SkippedItem, TokenCount
 from tokenward.tools.counted import window_fit
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tokenward.engine.errors import InvalidInput
-from tokenward.server.cli_session import Session, emit_json, pass_session, since_option, until_option
+from tokenward.server.commands.session import Session, emit_json, pass_session, since_option, until_option
 
 if TYPE_CHECKING:
     from tokenward.engine.currency import Currency
@@ -115,8 +115,8 @@ def _print(
                 document["breakdown"] = _breakdown_object(models, currency)
             emit_json(document, as_json=True, show=lambda _: None)
         case _:
-            from tokenward.server.cli_report_show import show_report  # noqa: PLC0415 - heavy
-            from tokenward.server.render import stdout_console  # noqa: PLC0415 - heavy
+            from tokenward.server.commands.render import stdout_console  # noqa: PLC0415 - heavy
+            from tokenward.server.commands.report_show import show_report  # noqa: PLC0415 - heavy
 
             show_report(stdout_console(), made, models, currency)
 

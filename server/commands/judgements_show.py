@@ -6,7 +6,7 @@ from tokenward.engine.limits import amount_text, amount_value
 from tokenward.engine.money import usd
 from tokenward.engine.times import rfc3339
 from tokenward.engine.types import JsonObject
-from tokenward.server.cli_limits import limit_json
+from tokenward.server.commands.limits import limit_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -107,7 +107,7 @@ def _time(moment_us: int | None) -> str | None:
 
 def show_what_if(console: "Console", made: "WhatIfReport", currency: "Currency") -> None:
     """Print a what-if report."""
-    from tokenward.server.render import line, table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line, table  # noqa: PLC0415 - heavy
 
     if made.totals.requests:
         rows = [
@@ -138,7 +138,7 @@ def _difference(amount_nano: int, currency: "Currency") -> str:
 
 def show_replay(console: "Console", made: "ReplayReport", currency: "Currency") -> None:
     """Print a replay. Money is in US dollars, as limits are."""
-    from tokenward.server.render import duration, line, table  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import duration, line, table  # noqa: PLC0415 - heavy
 
     told = f"{made.refused:,} of {made.requests:,} requests would have been refused"
     cost = f": {made.refused_tokens:,} tokens, ${usd(made.refused_cost_nano)}" if made.refused else ""

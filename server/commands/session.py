@@ -1,7 +1,6 @@
 """What the commands share: the options given before the command, the service, and how results are printed."""
 
 import json
-import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -35,17 +34,22 @@ class Session:
     user: str | None = None
     log_level: str | None = None
 
-    def settings(self) -> "Settings":
+    def settings(self, **flags: object) -> "Settings":
         """The settings in force.
+
+        Args:
+            flags: What a command's own options say, by the settings' names; ``None`` says nothing.
 
         Raises:
             ConfigurationError: One that cannot be used.
         """
         from tokenward.server.settings import load_settings  # noqa: PLC0415 - heavy
+        from tokenward.server.telemetry.logs import set_up_logging  # noqa: PLC0415 - heavy
 
-        settings = load_settings(config=self.config, store=self.store, user=self.user, log_level=self.log_level)
-        log_format = "%(levelname)s %(name)s: %(message)s"
-        logging.basicConfig(level=settings.log_level, stream=sys.stderr, format=log_format)
+        settings = load_settings(
+            config=self.config, store=self.store, user=self.user, log_level=self.log_level, **flags
+        )
+        set_up_logging(settings)
         return settings
 
     def run(self, work: "Callable[[ToolContext], Awaitable[_Answer]]") -> _Answer:
@@ -111,7 +115,7 @@ def emit_json(result: JsonValue, *, as_json: bool, show: "Callable[[Console], No
         # ASCII only, so that any terminal, pipe and code page carries it.
         click.echo(json.dumps(result, separators=(",", ":")))
         return
-    from tokenward.server.render import stdout_console  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import stdout_console  # noqa: PLC0415 - heavy
 
     show(stdout_console())
 

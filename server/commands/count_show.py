@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from tokenward.server.cli_session import plain
+from tokenward.server.commands.session import plain
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tokenward.server.model_tally import DiffCount
-    from tokenward.server.tool_tax import ToolTax
+    from tokenward.server.commands.model_tally import DiffCount
+    from tokenward.server.commands.tool_tax import ToolTax
     from tokenward.tools.count_messages import MessagesCount
     from tokenward.tools.count_tokens import TokenCount
 
@@ -31,8 +31,8 @@ def one_line(text: str) -> str:
 
 def show_counts(console: "Console", counts: "Sequence[Count]") -> None:
     """Print the counts of the same thing for one or more models."""
-    from tokenward.server.render import line  # noqa: PLC0415 - heavy
-    from tokenward.server.tool_tax import ToolTax  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.tool_tax import ToolTax  # noqa: PLC0415 - heavy
 
     first = counts[0]
     if isinstance(first, ToolTax):
@@ -69,7 +69,7 @@ def _column_width(count: "Count") -> int:
 def _show_columns(console: "Console", names: Sequence[str], counts: "Sequence[Count]") -> None:
     from rich.markup import escape  # noqa: PLC0415 - heavy
 
-    from tokenward.server.render import table, tokens  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import table, tokens  # noqa: PLC0415 - heavy
 
     columns = [_column(one, names) for one in counts]
     rows = [
@@ -90,7 +90,7 @@ def _show_columns(console: "Console", names: Sequence[str], counts: "Sequence[Co
 
 def _parts(count: "Count") -> list[tuple[str, int]]:
     """Tokens by file or tool, or by what a request is made of."""
-    from tokenward.server.tool_tax import ToolTax  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.tool_tax import ToolTax  # noqa: PLC0415 - heavy
     from tokenward.tools.count_tokens import TokenCount  # noqa: PLC0415 - heavy
 
     if isinstance(count, TokenCount):
@@ -117,8 +117,8 @@ def _column(count: "Count", names: Sequence[str]) -> list[int]:
 
 def _totals(count: "Count") -> dict[str, int]:
     """The sums below the parts; the same number under several names is one total."""
-    from tokenward.server.model_tally import DiffCount  # noqa: PLC0415 - heavy
-    from tokenward.server.tool_tax import ToolTax  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.model_tally import DiffCount  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.tool_tax import ToolTax  # noqa: PLC0415 - heavy
 
     if isinstance(count, DiffCount):
         return {"sum of the files": count.sum_of_files, "the diff as a whole": count.tokens}
@@ -128,7 +128,7 @@ def _totals(count: "Count") -> dict[str, int]:
 
 
 def _show_skipped(console: "Console", count: "Count") -> None:
-    from tokenward.server.render import line  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import line  # noqa: PLC0415 - heavy
     from tokenward.tools.count_tokens import TokenCount  # noqa: PLC0415 - heavy
 
     skipped = count.skipped or [] if isinstance(count, TokenCount) else []
@@ -139,8 +139,8 @@ def _show_skipped(console: "Console", count: "Count") -> None:
 
 
 def _show_summary(console: "Console", counts: "Sequence[Count]") -> None:
-    from tokenward.server.render import bounds, line, table, tokens  # noqa: PLC0415 - heavy
-    from tokenward.server.tool_tax import ToolTax  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import bounds, line, table, tokens  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.tool_tax import ToolTax  # noqa: PLC0415 - heavy
 
     rows = [
         (

@@ -12,7 +12,7 @@ import click
 
 from tokenward.engine.errors import InvalidInput, shown
 from tokenward.engine.types import JsonObject
-from tokenward.server.cli_session import (
+from tokenward.server.commands.session import (
     ChatRequest,
     Refused,
     Session,
@@ -28,10 +28,10 @@ from tokenward.server.cli_session import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tokenward.server.cli_count_show import Count
-    from tokenward.server.mcp_tools import Target
-    from tokenward.server.model_tally import DiffCount, FileTally
-    from tokenward.server.tool_tax import ToolTax
+    from tokenward.server.commands.count_show import Count
+    from tokenward.server.commands.mcp_tools import Target
+    from tokenward.server.commands.model_tally import DiffCount, FileTally
+    from tokenward.server.commands.tool_tax import ToolTax
     from tokenward.tools.count_messages import MessagesCount
     from tokenward.tools.count_tokens import TokenCount
     from tokenward.tools.definition import ToolContext
@@ -162,7 +162,7 @@ def _print(counts: "Sequence[Count]", *, as_json: bool) -> None:
     """One model's count as it is; those of several as a list."""
 
     def show(console: "Console") -> None:
-        from tokenward.server.cli_count_show import show_counts  # noqa: PLC0415 - heavy
+        from tokenward.server.commands.count_show import show_counts  # noqa: PLC0415 - heavy
 
         show_counts(console, counts)
 
@@ -190,7 +190,7 @@ def _count_files(
 ) -> "list[TokenCount]":
     """A count per model over one reading of the files."""
     from tokenward.files import FileReader, read_files  # noqa: PLC0415 - not for texts
-    from tokenward.server.model_tally import FileTally  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.model_tally import FileTally  # noqa: PLC0415 - heavy
 
     async def work(context: "ToolContext") -> "list[TokenCount]":
         # Who runs a command may name any file that they may read; the allowed folders are for agents.
@@ -211,7 +211,7 @@ async def _follow(tally: "FileTally", total: Callable[[], int | None]) -> None:
     """Count to the end, with a progress bar where somebody watches."""
     from anyio.to_thread import run_sync  # noqa: PLC0415 - heavy
 
-    from tokenward.server.render import progress  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import progress  # noqa: PLC0415 - heavy
 
     more = True
     with progress("Counting") as report:
@@ -227,8 +227,8 @@ def _count_diff(
     """A count per model of the whole diff, and of each file's part of it."""
     from anyio.to_thread import run_sync  # noqa: PLC0415 - heavy
 
-    from tokenward.server.git_diff import read_diff  # noqa: PLC0415 - not for files
-    from tokenward.server.model_tally import FileTally, diff_counts  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.git_diff import read_diff  # noqa: PLC0415 - not for files
+    from tokenward.server.commands.model_tally import FileTally, diff_counts  # noqa: PLC0415 - heavy
 
     diff = read_diff(revision, paths)
 
@@ -262,7 +262,7 @@ def _count_request(session: Session, request: ChatRequest, models: Sequence[str]
 
 
 def _target(mcp: str, headers: Sequence[str]) -> "Target":
-    from tokenward.server.mcp_tools import read_target  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.mcp_tools import read_target  # noqa: PLC0415 - heavy
 
     return read_target(mcp, headers)
 
@@ -271,9 +271,9 @@ def _count_tools(session: Session, target: "Target", models: Sequence[str], time
     """What the server's tools cost each model."""
     from anyio.to_thread import run_sync  # noqa: PLC0415 - heavy
 
-    from tokenward.server.mcp_tools import list_tools  # noqa: PLC0415 - heavy
-    from tokenward.server.render import progress  # noqa: PLC0415 - heavy
-    from tokenward.server.tool_tax import tool_tax  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.mcp_tools import list_tools  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.render import progress  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.tool_tax import tool_tax  # noqa: PLC0415 - heavy
 
     async def work(context: "ToolContext") -> "list[ToolTax]":
         for model in models:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tokenward.engine.types import JsonObject
-from tokenward.server.cli_session import Session, emit_json, json_option, pass_session, plain
+from tokenward.server.commands.session import Session, emit_json, json_option, pass_session, plain
 
 if TYPE_CHECKING:
     from tokenward.engine.currency import Currency
