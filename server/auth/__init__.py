@@ -1,0 +1,1 @@
+"""Who may ask: bearer tokens of the settings, and tokens of an OAuth authorization server."""
