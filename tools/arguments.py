@@ -6,12 +6,15 @@ A refusal names the field, says what is accepted and never shows more than a sho
 import json
 from collections.abc import Mapping
 
-from tokenward.engine.errors import InvalidInput, TokenwardError, nearest, shown
+from tokenward.engine.errors import InvalidInput, WrongArguments, nearest, shown
 from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.tools.definition import Parameter, Tool
 
 MAX_DEPTH = 200
 """Deepest nesting of an argument; the protocol's writer ends at about 250, with the answer around it."""
+
+_NAME_CHARACTERS = 60
+"""So much of an unknown argument's name is told as the field that is wrong."""
 
 _NOUNS = {
     "string": "a string",
@@ -28,7 +31,7 @@ def check_arguments(tool: Tool, given: Mapping[str, JsonValue]) -> dict[str, Jso
     """The arguments as the tool's function takes them. A null means that the argument is not given.
 
     Raises:
-        TokenwardError: An argument that the tool does not have, or a required one that is missing.
+        WrongArguments: An argument that the tool does not have, or a required one that is missing.
         InvalidInput: A value of the wrong type, or not one of the accepted ones.
     """
     _refuse_unknown(tool, given)
@@ -36,7 +39,7 @@ def check_arguments(tool: Tool, given: Mapping[str, JsonValue]) -> dict[str, Jso
     missing = [name for name, one in tool.parameters.items() if one.required and name not in present]
     if missing:
         needed = ", ".join(f"{name!r} ({_accepted(tool.parameters[name].schema)})" for name in missing)
-        raise TokenwardError(f"Missing argument{'s' if len(missing) > 1 else ''}: {needed}.")
+        raise WrongArguments(missing[0], f"Missing argument{'s' if len(missing) > 1 else ''}: {needed}.")
     for name, value in present.items():
         if _deeper_than(MAX_DEPTH, value):
             raise InvalidInput(name, f"is nested deeper than {MAX_DEPTH} levels; give a flatter value.")
@@ -63,7 +66,7 @@ def _refuse_unknown(tool: Tool, given: Mapping[str, JsonValue]) -> None:
     for name in given:
         if name not in tool.parameters:
             hint = nearest(name, tool.parameters) or f" {tool.name} takes: {', '.join(tool.parameters)}."
-            raise TokenwardError(f"Unknown argument {shown(name)}.{hint}")
+            raise WrongArguments(name[:_NAME_CHARACTERS], f"Unknown argument {shown(name)}.{hint}")
 
 
 def _checked(name: str, parameter: Parameter, value: JsonValue) -> JsonValue:

@@ -1,5 +1,6 @@
 """``count_messages``: a whole chat request."""
 
+from functools import partial
 from typing import Annotated
 
 from tokenward.engine.counting.results import MessageCount
@@ -9,6 +10,7 @@ from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.engine.usage import MAX_TOKENS
 from tokenward.tools.counted import Counted, window_fit
 from tokenward.tools.definition import Advertised, Detail, FormatName, Result, System, Tool, ToolContext
+from tokenward.tools.progress import text_characters, with_progress
 
 
 class Breakdown(Result):
@@ -57,9 +59,16 @@ async def count_messages(
     """Count roles, texts, tool calls and definitions, images and the overheads of the model's family."""
     if max_output_tokens is not None and not 0 <= max_output_tokens <= MAX_TOKENS:
         raise InvalidInput("max_output_tokens", f"expected an integer from 0 to {MAX_TOKENS}.")
-    count = await context.service.count_request(
-        messages, model, tools=tools, tool_choice=tool_choice, system=system, format=format
+    work = partial(
+        context.service.count_request,
+        messages,
+        model,
+        tools=tools,
+        tool_choice=tool_choice,
+        system=system,
+        format=format,
     )
+    count = await with_progress(context.report_progress, text_characters(messages), work)
     window = context.service.counter.catalog.resolve(model).context_window
     return _result(count, window, max_output_tokens, detail)
 

@@ -4,8 +4,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
-import anyio.to_thread
-
 from tokenward.engine.catalog import ModelInfo
 from tokenward.engine.counting.results import BatchTokenCountResult
 from tokenward.engine.errors import InvalidInput
@@ -14,7 +12,8 @@ from tokenward.engine.usage import MAX_TOKENS
 from tokenward.files import FileText, SkippedFile, read_files
 from tokenward.tools.counted import Counted, window_fit
 from tokenward.tools.definition import Detail, Result, Tool, ToolContext
-from tokenward.workers import run_sized
+from tokenward.tools.progress import with_progress
+from tokenward.workers import run_in_thread, run_sized
 
 BRIEF_ITEMS = 20
 _FILES_PER_STEP = 25
@@ -93,7 +92,8 @@ async def count_tokens(
     if given is None:
         tally, worth = await _count_files(context, paths or [], model)
     else:
-        batch = await context.service.count_texts(given, model)
+        count = partial(context.service.count_texts, given, model)
+        batch = await with_progress(context.report_progress, sum(map(len, given)), count)
         tally, worth = await run_sized(partial(_tallied, batch), given, inline_characters=_INLINE_CHARACTERS)
     info = context.service.counter.catalog.resolve(model)
     shown = None if detail == "full" else BRIEF_ITEMS
@@ -123,7 +123,7 @@ async def _count_files(context: ToolContext, paths: list[str], model: str) -> tu
 
 async def _count_files_once(context: ToolContext, paths: list[str], model: str) -> tuple[_Tally, _Worth, _Worth]:
     """The files' counts, and what was true of the counter before the first and after the last one."""
-    files = read_files(paths, context.roots)
+    files = await run_in_thread(partial(read_files, paths, context.roots))
     tally = _Tally()
 
     def worth() -> _Worth:
@@ -142,8 +142,8 @@ async def _count_files_once(context: ToolContext, paths: list[str], model: str) 
                 tally.skipped.append(file)
         return bool(some)
 
-    begun = await anyio.to_thread.run_sync(worth, abandon_on_cancel=True)
-    while await anyio.to_thread.run_sync(step, abandon_on_cancel=True):
+    begun = await run_in_thread(worth)
+    while await run_in_thread(step):
         done = len(tally.parts) + len(tally.skipped)
         await context.report_progress(done, files.total, f"{done} files, {tally.tokens} tokens")
     return tally, begun, worth()

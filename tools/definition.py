@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tokenward.engine.messages.view import Format
 from tokenward.engine.types import JsonObject, JsonValue
+from tokenward.tools.principal import Principal, Scope
 
 if TYPE_CHECKING:
     from tokenward.service import Tokenward
@@ -72,12 +73,14 @@ class ToolContext:
         roots: Folders below which ``paths`` may be read.
         timezone: IANA name of the zone of dates and reports that name none.
         report_progress: Tells the client how far a long call has come.
+        principal: Who is asking; ``None`` where nobody authenticates and there is one user, as over stdio.
     """
 
     service: "Tokenward"
     roots: tuple[Path, ...] = ()
     timezone: str = "UTC"
     report_progress: ReportProgress = no_progress
+    principal: Principal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ class Tool:
         read_only: It changes nothing.
         idempotent: Calling it twice is calling it once.
         destructive: It can take something away.
+        scope: What a caller's token must allow.
     """
 
     run: Callable[..., Awaitable[Result]]
@@ -116,6 +120,7 @@ class Tool:
     read_only: bool
     idempotent: bool
     destructive: bool = False
+    scope: Scope = "use"
     parameters: Mapping[str, Parameter] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -15,7 +15,8 @@ class Released(Result):
 
 async def release_quota(context: ToolContext, reservation_id: str) -> Released:
     """End a hold that ``check_quota`` took."""
-    release = await context.service.release_quota(reservation_id)
+    owner = context.principal.owner if context.principal else None
+    release = await context.service.release_quota(reservation_id, owner)
     cost = release.cost_nano
     return Released(
         released=release.released,

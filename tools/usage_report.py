@@ -1,5 +1,6 @@
 """``usage_report``: what was used, by whom, when, and what is to come."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -159,10 +160,18 @@ async def usage_report(
         limit=BRIEF_ROWS if detail == "brief" else FULL_ROWS,
         user=user,
     )
-    report = await context.service.reports.usage_report(request, cursor=cursor, asked=[start, end, period])
+    return await report_page(context, request, cursor=cursor, asked=[start, end, period])
+
+
+async def report_page(
+    context: ToolContext, request: ReportRequest, *, cursor: str | None, asked: Sequence[JsonValue]
+) -> Report:
+    """A page of a report; ``asked`` is how the period was asked for. With a forecast also the limits in danger."""
+    report = await context.service.reports.usage_report(request, cursor=cursor, asked=asked)
     made = report_object(report, context.service.currency)
-    if forecast_days is not None:
-        made["runs_out"] = await _runs_out(context, PredictionRequest(days=forecast_days, user=user, timezone=zone))
+    if request.forecast_days is not None:
+        prediction = PredictionRequest(days=request.forecast_days, user=request.user, timezone=request.timezone)
+        made["runs_out"] = await _runs_out(context, prediction)
     return Report.model_validate(made)
 
 
@@ -179,4 +188,5 @@ TOOL = Tool(
     result=Report,
     read_only=True,
     idempotent=True,
+    scope="report",
 )

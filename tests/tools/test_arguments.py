@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import pytest
 
-from tokenward.engine.errors import InvalidInput, TokenwardError
+from tokenward.engine.errors import InvalidInput, TokenwardError, shown
 from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.tools.arguments import MAX_DEPTH, check_arguments
 from tokenward.tools.definition import ANYTHING, Advertised, Result, Tool, ToolContext
@@ -142,3 +142,16 @@ def test_values_are_nested_so_deep_and_no_deeper(levels: int, accepted: bool) ->
     else:
         with pytest.raises(InvalidInput, match="thing: is nested deeper than 200 levels"):
             check_arguments(TOOL, {"text": "", "thing": value})
+
+
+def test_a_long_name_is_compared_with_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tokenward.engine.errors.get_close_matches", pytest.fail)
+    with pytest.raises(TokenwardError, match=r"^Unknown argument 'ttt.*…\. sample takes: text, number") as caught:
+        check_arguments(TOOL, {"t" * 3_000_000: 1})
+    assert len(str(caught.value)) < 250
+
+
+@pytest.mark.parametrize("value", ["x" * 58, "x" * 59, "x" * 60, "é" * 500, "\n" * 61, "\ud800" * 61, "it's " * 20])
+def test_a_long_text_is_shown_as_its_beginning(value: str) -> None:
+    whole = repr(value).encode("utf-8", "backslashreplace").decode()
+    assert shown(value) == (whole if len(whole) <= 60 else f"{whole[:59]}…")
