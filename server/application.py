@@ -3,34 +3,30 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from tokenward.server.settings import Settings
+from tokenward.server.surface.instructions import instructions_for
+from tokenward.server.version import package_version
 from tokenward.tools.definition import ToolContext
-from tokenward.tools.registry import load_tools
+from tokenward.tools.registry import load_tools, names_of
 
 if TYPE_CHECKING:
-    from tokenward.server.strict import StrictServer
-
-INSTRUCTIONS = """\
-Tokenward counts tokens, prices work and keeps the ledger of what was used.
-Before costly work: check_quota with reserve=true (input_tokens or messages, max_output_tokens, model). \
-If not allowed, wait retry_after_seconds or ask for less.
-After it: record_usage with the reservation_id and the real numbers or the provider's response, and \
-counted_tokens, what count_messages said. If the work did not happen: release_quota.
-To count files give paths to count_tokens instead of pasting them. If a history grows too long: truncate_history or \
-compress_messages.
-exact=false marks an estimate; the truth lies between lower and upper. Limits are set by people, not by tools."""
+    from tokenward.performance import Performance
+    from tokenward.server.strict import OpenContext, StrictServer
+    from tokenward.server.telemetry.running import Telemetry
 
 
 @asynccontextmanager
-async def open_context(settings: Settings, *, see_alerts_through: bool = False) -> AsyncGenerator[ToolContext]:
+async def open_context(
+    settings: Settings, *, see_alerts_through: bool = False, performance: "Performance | None" = None
+) -> AsyncGenerator[ToolContext]:
     """What the tools and the command line work with, until the end of the block. The store is connected when needed.
 
     Args:
         settings: The settings in force.
         see_alerts_through: Wait at the end for alerts as long as their hooks may take, and not only for a moment.
+        performance: Is told what is done.
 
     Raises:
         ConfigurationError: The settings name no store.
@@ -61,33 +57,45 @@ async def open_context(settings: Settings, *, see_alerts_through: bool = False) 
         alerts=settings.alert_hooks,
         alert_grace_seconds=grace_seconds,
         anomalies=settings.anomalies,
+        performance=performance,
     ) as service:
         yield ToolContext(service=service, roots=settings.roots, timezone=settings.timezone)
 
 
-def build_server(settings: Settings) -> "StrictServer":
-    """The MCP server. Nothing is opened or counted before a client asks for it."""
-    from tokenward.server.strict import StrictServer  # noqa: PLC0415 - heavy, and the command line does without
+def build_server(
+    settings: Settings, opener: "OpenContext | None" = None, *, telemetry: "Telemetry | None" = None
+) -> "StrictServer":
+    """The MCP server. Nothing is opened or counted before a client asks for it.
 
+    Args:
+        settings: The settings in force.
+        opener: Opens what the tools work with, if that is not to be opened from the settings.
+        telemetry: Is told what is called; counted for its own if not given.
+    """
+    from tokenward.server.strict import StrictServer  # noqa: PLC0415 - heavy, and the command line does without
+    from tokenward.server.surface.surface import Surface  # noqa: PLC0415 - heavy, and the command line does without
+    from tokenward.server.telemetry.running import Telemetry  # noqa: PLC0415 - the command line does without
+
+    telemetry = telemetry or Telemetry()
+    tools = names_of(settings.tools)
     return StrictServer(
         "tokenward",
         version=package_version(),
-        instructions=INSTRUCTIONS,
-        load_tools=load_tools,
-        open_context=partial(open_context, settings),
+        instructions=instructions_for(tools),
+        load_tools=partial(load_tools, tools),
+        open_context=opener or partial(open_context, settings, performance=telemetry.performance),
+        telemetry=telemetry,
+        surface=Surface(tools),
     )
-
-
-def package_version() -> str:
-    """The installed version; a source tree that is not installed has none."""
-    try:
-        return version("tokenward")
-    except PackageNotFoundError:
-        return "0+unknown"
 
 
 def serve_stdio(settings: Settings) -> None:
     """Serve one client over standard input and output until it leaves."""
     from tokenward.server import stdio  # noqa: PLC0415 - other transports do not need it
+    from tokenward.server.telemetry.running import start_telemetry  # noqa: PLC0415 - the command line does without
 
-    stdio.serve_stdio(build_server(settings))
+    telemetry = start_telemetry(settings.telemetry, transport="pipe")
+    try:
+        stdio.serve_stdio(build_server(settings, telemetry=telemetry))
+    finally:
+        telemetry.close()

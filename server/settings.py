@@ -15,7 +15,6 @@ import platformdirs
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     ValidationInfo,
@@ -35,16 +34,18 @@ from pydantic_settings import (
 from tokenward.engine.catalog import MAX_NAME_CHARACTERS
 from tokenward.engine.currency import Currencies
 from tokenward.engine.errors import ConfigurationError, InvalidInput, nearest, shown
-from tokenward.engine.limits import Metric, TokenLimit, check_name
-from tokenward.engine.money import nano
+from tokenward.engine.limits import TokenLimit, check_name
 from tokenward.engine.prices.own import OwnPrices
 from tokenward.engine.quota import Policy, Priority
 from tokenward.engine.tokenizers.base import TokenizerOptions
-from tokenward.engine.windows import Mode, Window
 from tokenward.engine.zones import time_zone
 from tokenward.hooks import AlertHook
 from tokenward.providers.urls import ProviderName, check_base_url
+from tokenward.secret_files import secret
 from tokenward.server.alert_settings import AlertSetting, alert_hooks
+from tokenward.server.auth.settings import AuthSettings, JwtSetting, TokenSetting
+from tokenward.server.http.settings import HttpSettings
+from tokenward.server.limit_settings import LimitSetting
 from tokenward.server.price_settings import (
     ExchangeRates,
     WrittenPrices,
@@ -54,7 +55,9 @@ from tokenward.server.price_settings import (
     known_keys,
     own_prices,
 )
+from tokenward.server.telemetry.settings import TelemetrySettings
 from tokenward.storage.factory import DEFAULT_URL, check_url, is_postgres
+from tokenward.tools.registry import names_of
 
 ENVIRONMENT_PREFIX = "TOKENWARD_"
 
@@ -89,45 +92,6 @@ _File: TypeAlias = Annotated[Path, AfterValidator(_expanded)]
 _ModelPrefix: TypeAlias = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 
 
-class LimitSetting(BaseModel):
-    """One limit as it is written: tokens and requests as integers, costs in USD as text (``"2.50"``)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    subject: str
-    metric: Metric = "tokens"
-    window: Window
-    limit: int | str
-    mode: Mode | None = None
-    timezone: str | None = None
-
-    @field_validator("limit", mode="before")
-    @classmethod
-    def _no_binary_float(cls, value: object) -> object:
-        if isinstance(value, bool) or not isinstance(value, int | str):
-            # pydantic wants a ValueError here.
-            raise ValueError("expected an integer, or for a cost a text such as '2.50'")  # noqa: TRY004
-        return value
-
-    def token_limit(self, timezone: str) -> TokenLimit:
-        """The limit in the engine's units. Months are calendar months if nothing else is said."""
-        return TokenLimit(
-            subject=self.subject,
-            metric=self.metric,
-            window=self.window,
-            limit=self._amount(),
-            mode=self.mode or ("calendar" if self.window == "month" else "rolling"),
-            timezone=self.timezone or timezone,
-        )
-
-    def _amount(self) -> int:
-        if self.metric == "cost":
-            return nano(str(self.limit))
-        if isinstance(self.limit, int):
-            return self.limit
-        raise InvalidInput("limit", f"expected an integer for {self.metric}; only costs are written as text.")
-
-
 class Settings(BaseSettings):
     """Everything that can be set.
 
@@ -157,10 +121,20 @@ class Settings(BaseSettings):
         exchange_rates: What one US dollar is in other currencies.
         alerts: What is done when a limit reaches 80 or 100 percent; see :mod:`tokenward.server.alert_settings`.
         anomalies: Warn in checks of users whose burn rate is far above their own usual.
+        tools: Which tools are served: all, core, or names with commas between them.
+        http: The HTTP door; see :mod:`tokenward.server.http.settings`.
+        auth: Who may come in by it; see :mod:`tokenward.server.auth.settings`.
+        telemetry: Metrics, traces and logs; see :mod:`tokenward.server.telemetry.settings`.
         prices_file: Where ``tokenward prices update`` keeps the price list that it fetched.
     """
 
-    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        env_nested_delimiter="__",
+    )
 
     store: str = Field(default=DEFAULT_URL, repr=False)
     user: str = Field(default_factory=_os_user)
@@ -184,6 +158,10 @@ class Settings(BaseSettings):
     exchange_rates: ExchangeRates = {}
     alerts: tuple[AlertSetting, ...] = ()
     anomalies: bool = True
+    tools: str = "all"
+    http: HttpSettings = HttpSettings()
+    auth: AuthSettings = AuthSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
     prices_file: _File = Field(default_factory=lambda: platformdirs.user_data_path("tokenward") / "prices.json")
 
     @property
@@ -251,11 +229,14 @@ class Settings(BaseSettings):
             raise InvalidInput("backend", "pg_tiktoken counts in a Postgres store; give store=postgresql://….")
         for name, url in self.provider_urls.items():
             check_base_url(name, url)
+        names_of(self.tools)
         check_name("user", self.user)
         time_zone(self.timezone)
         own_prices(self.prices)
         currencies(self.exchange_rates, self.currency)
         alert_hooks(self.alerts)
+        self.auth.check(written="auth" in self.model_fields_set)
+        self.http.check()
         named: set[tuple[str, str, str]] = set()
         for index, one in enumerate(self.limits):
             try:
@@ -289,7 +270,7 @@ class _Environment(EnvSettingsSource):
         Raises:
             ConfigurationError: It is not JSON, or gives a key twice.
         """
-        variable = f"{ENVIRONMENT_PREFIX}{field_name.upper()}"
+        variable = self._variable(field_name, value)
         try:
             decoded = super().decode_complex_value(field_name, field, value)
             if decoded is not value:
@@ -297,8 +278,15 @@ class _Environment(EnvSettingsSource):
         except InvalidInput as error:
             raise ConfigurationError(f"{variable}: {error}") from None
         except (ValueError, RecursionError):
-            raise ConfigurationError(f"{variable} is not JSON; lists and tables are written as JSON.") from None
+            accepted = 'lists and tables are written as JSON: ["a"], {"b": 1}'
+            raise ConfigurationError(f"{variable} is not JSON; {accepted}.") from None
         return decoded
+
+    def _variable(self, field_name: str, value: object) -> str:
+        """The variable that a value is from: the setting's own, or one of a table's key (``TOKENWARD_HTTP__PORT``)."""
+        ending = f"__{field_name}".lower()
+        nested = (name for name, given in self.env_vars.items() if given is value and name.lower().endswith(ending))
+        return next(nested, f"{ENVIRONMENT_PREFIX}{field_name}").upper()
 
 
 def load_settings(config: Path | str | None = None, **flags: object) -> Settings:
@@ -313,6 +301,8 @@ def load_settings(config: Path | str | None = None, **flags: object) -> Settings
     """
     file = config_file(config)
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    if "store" not in given and (url := secret(f"{ENVIRONMENT_PREFIX}STORE")):
+        given["store"] = url
     try:
         return _reading(file)(**given) if file else Settings(**given)
     except ValidationError as error:
@@ -382,8 +372,16 @@ def _known_keys(parents: Sequence[int | str]) -> Sequence[str]:
     """The keys of the table at a place in the settings."""
     if not parents:
         return tuple(Settings.model_fields)
-    tables: dict[int | str, type[BaseModel]] = {"limits": LimitSetting, "alerts": AlertSetting}
-    table = tables.get(parents[0])
+    tables: dict[tuple[str, ...], type[BaseModel]] = {
+        ("limits",): LimitSetting,
+        ("alerts",): AlertSetting,
+        ("http",): HttpSettings,
+        ("auth",): AuthSettings,
+        ("telemetry",): TelemetrySettings,
+        ("auth", "tokens"): TokenSetting,
+        ("auth", "jwt"): JwtSetting,
+    }
+    table = tables.get(tuple(one for one in parents if isinstance(one, str)))
     return tuple(table.model_fields) if table else known_keys(parents)
 
 

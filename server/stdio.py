@@ -5,8 +5,10 @@ the server ends in good order on end of input, SIGTERM and SIGINT. Windows gets 
 """
 
 import asyncio
+import math
 import os
 import signal
+import socket
 import stat
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -17,114 +19,158 @@ import anyio
 import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
+from mcp_types import JSONRPCMessage, JSONRPCRequest
 
+from tokenward.server.calls import NEVER_ANSWERED, OpenCalls
+from tokenward.server.ending import end_when_told
 from tokenward.server.frames import UnreadableLine, read_lines, read_message, write_message
 from tokenward.server.strict import StrictServer
 
 _CHUNK_BYTES = 2**16
-_CALLS_END_SECONDS = 30
-"""After the end of input, calls in progress may take this long to be answered."""
-_WRITES_END_SECONDS = 1
+_MESSAGES_ON_THE_WAY = 16
+_MOST_OPEN = 1_000
+"""From so many unanswered requests on, nothing is read until one of them is answered: the client has to wait."""
+
+_CALLS_END_SECONDS = 30.0
+"""After the end of input, requests in progress may take this long to be answered."""
+_STALL_SECONDS = 5.0
+"""After the end of input, a client that does not take a write (64 KiB, or one larger answer) within this has left."""
+_LAST_CALLS_SECONDS = 0.4
+"""After a signal, this long; what is left is told that the connection is closed."""
+_LAST_WRITES_SECONDS = 0.6
+"""How long after a signal, or after the last answer, a client that has stopped reading may keep the process."""
 
 
 def serve_stdio(server: StrictServer) -> None:
     """Serve one client over the process's standard input and output until it leaves or the process is told to end."""
-    if _by_event_loop():
-        asyncio.run(_serve(server))
-    else:
-        server.run("stdio")
-
-
-def _by_event_loop() -> bool:
     if sys.platform == "win32":
-        return False
-    inward, outward = os.fstat(0), os.fstat(1)
-    # The event loop takes data coming in on a socket it writes to for the peer's leaving.
-    return not (stat.S_ISSOCK(inward.st_mode) and os.path.samestat(inward, outward))
+        server.run("stdio")
+        return
+    try:
+        asyncio.run(serve_handles(server, *_take_streams()))
+    finally:
+        # The loop took its handlers with it.
+        end_when_told()
 
 
 def _is_pipe(handle: int) -> bool:
-    mode = os.fstat(handle).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+    return stat.S_ISFIFO(os.fstat(handle).st_mode) or _is_socket(handle)
 
 
-async def _serve(server: StrictServer) -> None:
-    to_server, incoming = anyio.create_memory_object_stream[SessionMessage | Exception]()
-    outgoing, from_server = anyio.create_memory_object_stream[SessionMessage]()
-    inward, outward = _take_streams()
-    async with _source(inward) as read, _sink(outward) as write, anyio.create_task_group() as group:
+def _is_socket(handle: int) -> bool:
+    return stat.S_ISSOCK(os.fstat(handle).st_mode)
+
+
+async def serve_handles(server: StrictServer, inward: int, outward: int) -> None:
+    """Serve one client that writes to ``inward`` and reads from ``outward``, which are closed at the end."""
+    # Some room on the way, so that neither side waits its turn for every message.
+    to_server, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](_MESSAGES_ON_THE_WAY)
+    outgoing, to_client = anyio.create_memory_object_stream[SessionMessage](_MESSAGES_ON_THE_WAY)
+    async with _wire(inward, outward) as (read, write), anyio.create_task_group() as group:
         link = _Link(read, write)
-        group.start_soon(link.read_all, to_server)
-        group.start_soon(link.write_all, from_server)
+        group.start_soon(link.read_all, to_server, outgoing.clone())
+        group.start_soon(link.write_all, to_client)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, link.stop)
         await server.serve_streams(incoming, outgoing)
-        # A client that has stopped reading must not keep the process.
-        group.cancel_scope.deadline = anyio.current_time() + _WRITES_END_SECONDS
+        link.end_writes()
 
 
 class _Link:
-    """The two directions of the wire, and which calls are still to be answered."""
+    """The two directions of the wire, and which requests are still to be answered."""
 
     def __init__(self, read: Callable[[], Awaitable[bytes]], write: Callable[[bytes], Awaitable[None]]) -> None:
         self._read = read
         self._write = write
         self._reading = anyio.CancelScope()
         self._finishing = anyio.CancelScope()
-        self._open_calls: set[str | int] = set()
-        self._answered = anyio.Event()
+        self._writing = anyio.CancelScope()
+        self._writes_end = math.inf
+        self._stall_seconds = math.inf
+        self._calls = OpenCalls()
 
     def stop(self) -> None:
         """Let the server end as if the client had left, but soon: what is nearly done is still answered."""
         self._reading.cancel()
-        self._end_calls_within(_WRITES_END_SECONDS)
+        self._end_calls_within(_LAST_CALLS_SECONDS)
+        self.end_writes()
+
+    def end_writes(self) -> None:
+        """Write what is still to be written soon, or not at all."""
+        self._writes_end = min(self._writes_end, anyio.current_time() + _LAST_WRITES_SECONDS)
+        self._writing.deadline = self._writes_end
+
+    @property
+    def _write_deadline(self) -> float:
+        return min(self._writes_end, anyio.current_time() + self._stall_seconds)
 
     def _end_calls_within(self, seconds: float) -> None:
-        end = asyncio.get_running_loop().time() + seconds
-        self._finishing.deadline = min(self._finishing.deadline, end)
+        self._finishing.deadline = min(self._finishing.deadline, anyio.current_time() + seconds)
 
-    async def read_all(self, to_server: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
-        async with to_server:
-            with self._reading, suppress(anyio.BrokenResourceError):
+    async def read_all(
+        self,
+        to_server: MemoryObjectSendStream[SessionMessage | Exception],
+        to_client: MemoryObjectSendStream[SessionMessage],
+    ) -> None:
+        """Hand over what the client says, until it ends or this is stopped; refuse what is no message."""
+        async with to_server, to_client:
+            with self._reading, suppress(anyio.BrokenResourceError, OSError):
                 async for line in read_lines(self._read):
                     if line is None or line.strip():
-                        await self._receive(line, to_server)
+                        await self._receive(line, to_server, to_client)
+                    await self._calls.until(_MOST_OPEN - 1)
             self._end_calls_within(_CALLS_END_SECONDS)
+            self._stall_seconds = _STALL_SECONDS
+            self._writing.deadline = self._write_deadline
             with self._finishing:
-                while self._open_calls:
-                    self._answered = anyio.Event()
-                    await self._answered.wait()
+                await self._calls.until(0)
 
-    async def _receive(self, line: bytes | None, to_server: MemoryObjectSendStream[SessionMessage | Exception]) -> None:
+    async def _receive(
+        self,
+        line: bytes | None,
+        to_server: MemoryObjectSendStream[SessionMessage | Exception],
+        to_client: MemoryObjectSendStream[SessionMessage],
+    ) -> None:
         try:
             message = read_message(line)
         except UnreadableLine as problem:
-            await self._send(problem.answer)
+            await to_client.send(SessionMessage(problem.answer))
             return
-        if isinstance(message, JSONRPCRequest) and message.method == "tools/call":
-            self._open_calls.add(message.id)
-        elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
-            self._close((message.params or {}).get("requestId"))
+        self._calls.heard(message)
+        if isinstance(message, JSONRPCRequest) and message.method != NEVER_ANSWERED:
+            self._calls.add(message)
         await to_server.send(SessionMessage(message))
 
-    async def write_all(self, from_server: MemoryObjectReceiveStream[SessionMessage]) -> None:
-        async with from_server:
-            async for item in from_server:
-                await self._send(item.message)
-                if isinstance(item.message, JSONRPCResponse | JSONRPCError):
-                    self._close(item.message.id)
+    async def write_all(self, to_client: MemoryObjectReceiveStream[SessionMessage]) -> None:
+        """Write what the server says until it ends. What can no longer be written is dropped."""
+        async with to_client:
+            async for item in to_client:
+                said = [item.message]
+                lines = write_message(item.message)
+                # What is ready meanwhile goes with it: the client is woken once.
+                while len(lines) < _CHUNK_BYTES and (message := _ready(to_client)) is not None:
+                    lines += write_message(message)
+                    said.append(message)
+                with anyio.CancelScope(deadline=self._write_deadline) as self._writing:
+                    await self._send(lines)
+                if self._writing.cancelled_caught:
+                    self.stop()
+                for one in said:
+                    self._calls.said(one)
 
-    async def _send(self, message: JSONRPCMessage) -> None:
+    async def _send(self, lines: bytes) -> None:
         try:
-            await self._write(write_message(message))
+            await self._write(lines)
         except OSError:  # the client has left
             self.stop()
 
-    def _close(self, request_id: object) -> None:
-        if isinstance(request_id, str | int):
-            self._open_calls.discard(request_id)
-        self._answered.set()
+
+def _ready(stream: MemoryObjectReceiveStream[SessionMessage]) -> JSONRPCMessage | None:
+    """The next message if there is one already."""
+    try:
+        return stream.receive_nowait().message
+    except (anyio.WouldBlock, anyio.EndOfStream):
+        return None
 
 
 def _take_streams() -> tuple[int, int]:
@@ -147,6 +193,34 @@ def _take_streams() -> tuple[int, int]:
 
 
 @asynccontextmanager
+async def _wire(
+    inward: int, outward: int
+) -> AsyncGenerator[tuple[Callable[[], Awaitable[bytes]], Callable[[bytes], Awaitable[None]]]]:
+    """What reads the next piece and what writes a line, until the end of the block."""
+    if not (_is_socket(inward) and os.path.samestat(os.fstat(inward), os.fstat(outward))):
+        async with _source(inward) as read, _sink(outward) as write:
+            yield read, write
+        return
+    # One socket is one transport: as a pipe to write to, what comes in on it is taken for the peer's leaving.
+    os.close(outward)
+    reader, writer = await asyncio.open_connection(sock=socket.socket(fileno=inward), limit=_CHUNK_BYTES)
+    try:
+        yield partial(reader.read, _CHUNK_BYTES), _writing_to(writer)
+    finally:
+        writer.transport.abort()
+
+
+def _writing_to(writer: asyncio.StreamWriter) -> Callable[[bytes], Awaitable[None]]:
+    writer.transport.set_write_buffer_limits(0)  # drained means handed over, so that the last answer is not lost
+
+    async def write(line: bytes) -> None:
+        writer.write(line)
+        await writer.drain()
+
+    return write
+
+
+@asynccontextmanager
 async def _source(handle: int) -> AsyncGenerator[Callable[[], Awaitable[bytes]]]:
     """What reads the next piece, until the end of the block."""
     with os.fdopen(handle, "rb", 0) as file:
@@ -163,6 +237,8 @@ async def _source(handle: int) -> AsyncGenerator[Callable[[], Awaitable[bytes]]]
         reader = asyncio.StreamReader(limit=_CHUNK_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, file)
+        # asyncio asks for 256 KiB of memory at each read, which leaves holes in the heap. A pipe never holds so much.
+        vars(transport)["max_size"] = _CHUNK_BYTES
         try:
             yield partial(reader.read, _CHUNK_BYTES)
         finally:
@@ -185,15 +261,8 @@ async def _sink(handle: int) -> AsyncGenerator[Callable[[bytes], Awaitable[None]
         loop = asyncio.get_running_loop()
         protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader())
         transport, _ = await loop.connect_write_pipe(lambda: protocol, file)
-        transport.set_write_buffer_limits(0)  # drained means handed over, so that the last answer is not lost
-        writer = asyncio.StreamWriter(transport, protocol, None, loop)
-
-        async def write_pipe(line: bytes) -> None:
-            writer.write(line)
-            await writer.drain()
-
         try:
-            yield write_pipe
+            yield _writing_to(asyncio.StreamWriter(transport, protocol, None, loop))
         finally:
             if not transport.is_closing():
                 transport.abort()

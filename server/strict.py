@@ -6,33 +6,57 @@ by :mod:`tokenward.tools.arguments`. Tools that are added in the SDK's own way k
 """
 
 import json
-import logging
 import sys
-import traceback
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.server import CacheHint, MCPServer
+from mcp.server._otel import OpenTelemetryMiddleware
+from mcp.server.caching import CacheableMethod
+from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context
+from mcp.shared.exceptions import MCPError
 from mcp.shared.message import SessionMessage
-from mcp_types import CallToolResult, InputRequiredResult, TextContent, ToolAnnotations
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolResult,
+    GetPromptResult,
+    InputRequiredResult,
+    Prompt,
+    Resource,
+    ResourceTemplate,
+    TextContent,
+    ToolAnnotations,
+)
 from mcp_types import Tool as ListedTool
 from pydantic_core import PydanticSerializationError
 
 from tokenward.engine.errors import TokenwardError, nearest, shown
-from tokenward.engine.types import JsonValue
+from tokenward.performance import OTHER, Outcome
+from tokenward.server.crashes import log_crash
 from tokenward.server.frames import unicode_json
-from tokenward.tools.arguments import check_arguments
+from tokenward.server.surface.handlers import offer
+from tokenward.server.surface.surface import Surface
+from tokenward.server.telemetry.running import Telemetry
 from tokenward.tools.definition import Result, Tool, ToolContext
+from tokenward.tools.permission import run_for
+from tokenward.tools.principal import Principal
 
 OpenContext: TypeAlias = Callable[[], AbstractAsyncContextManager[ToolContext]]
 
-_LOG = logging.getLogger(__name__)
+_LISTS: tuple[CacheableMethod, ...] = (
+    "server/discover",
+    "tools/list",
+    "resources/list",
+    "resources/templates/list",
+    "prompts/list",
+)
+"""What is the same for everybody as long as the server runs."""
 
 
 class LazyContext:
@@ -46,6 +70,8 @@ class LazyContext:
 
     async def get(self) -> ToolContext:
         """The context, opened."""
+        if self._opened is not None:
+            return self._opened
         async with self._opening:
             if self._opened is None:
                 self._opened = await self._stack.enter_async_context(self._open_context())
@@ -61,6 +87,12 @@ class StrictServer(MCPServer[LazyContext]):
         instructions: What a model is told about the tools as a whole.
         load_tools: Gives the tools. Called at the first request that needs them, after the handshake.
         open_context: Opens what the tools work with, at the first call and until the connection ends.
+        telemetry: Is told what is called; counts it for itself if not given.
+        surface: Resources, completions and prompts; none if not given.
+
+    Attributes:
+        performance: What was called so far.
+        principal_of: Says who sent a request, where callers authenticate; ``None`` where there is one user.
     """
 
     def __init__(
@@ -71,8 +103,13 @@ class StrictServer(MCPServer[LazyContext]):
         instructions: str,
         load_tools: Callable[[], Sequence[Tool]],
         open_context: OpenContext,
+        telemetry: Telemetry | None = None,
+        surface: Surface | None = None,
     ) -> None:
+        telemetry = telemetry or Telemetry()
+        self.performance = telemetry.performance
         self._load_tools = load_tools
+        self.principal_of: Callable[[object], Principal] | None = None
 
         @asynccontextmanager
         async def lifespan(_: MCPServer[LazyContext]) -> AsyncGenerator[LazyContext]:
@@ -86,8 +123,15 @@ class StrictServer(MCPServer[LazyContext]):
                 instructions=instructions,
                 log_level="WARNING",
                 lifespan=lifespan,
-                cache_hints={"tools/list": CacheHint(3_600_000, "public")},
+                cache_hints=dict.fromkeys(_LISTS, CacheHint(3_600_000, "public")),
+                middleware=telemetry.middleware,
             )
+        if not telemetry.middleware:
+            # Spans that nobody collects are not made: they cost a tenth of a small call.
+            self.middleware[:] = [one for one in self.middleware if not isinstance(one, OpenTelemetryMiddleware)]
+        self._surface = surface
+        if surface is not None:
+            offer(surface, self._lowlevel_server, self._opened_for)
 
     @cached_property
     def tools(self) -> Mapping[str, Tool]:
@@ -102,6 +146,33 @@ class StrictServer(MCPServer[LazyContext]):
         """The tools in their fixed order, then those that were added in the SDK's way."""
         return [*self._listing, *await super().list_tools()]
 
+    async def list_resources(self) -> list[Resource]:
+        """Ours, then those that were added in the SDK's way; likewise the templates and the prompts."""
+        return [*(self._surface.resources() if self._surface else ()), *await super().list_resources()]
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """As :meth:`list_resources`."""
+        return [*(self._surface.templates() if self._surface else ()), *await super().list_resource_templates()]
+
+    async def list_prompts(self) -> list[Prompt]:
+        """As :meth:`list_resources`."""
+        return [*(self._surface.prompts() if self._surface else ()), *await super().list_prompts()]
+
+    async def get_prompt(
+        self,
+        name: str,
+        arguments: dict[str, Any] | None = None,
+        context: Context[LazyContext, Any] | None = None,
+    ) -> GetPromptResult | InputRequiredResult:
+        """Ours, or one that was added in the SDK's way. Raises MCPError."""
+        own = self._surface.prompt(name, arguments) if self._surface else None
+        if own is not None:
+            return own
+        if all(other.name != name for other in await super().list_prompts()):
+            # The SDK takes this for a failure of the server's.
+            raise MCPError(INVALID_PARAMS, f"Unknown prompt {shown(name)}.")
+        return await super().get_prompt(name, arguments, context)
+
     async def serve_streams(
         self,
         incoming: MemoryObjectReceiveStream[SessionMessage | Exception],
@@ -111,6 +182,15 @@ class StrictServer(MCPServer[LazyContext]):
         # The SDK offers no public way to serve over streams of one's own.
         core = self._lowlevel_server
         await core.run(incoming, outgoing, core.create_initialization_options())
+
+    def caller(self, context: Context[LazyContext, Any]) -> Principal | None:
+        """Who asks; ``None`` where nobody authenticates. Raises PermissionError where somebody has to and did not."""
+        return None if self.principal_of is None else self.principal_of(context.request_context.request)
+
+    async def _opened_for(self, request: ServerRequestContext[LazyContext, Any]) -> ToolContext:
+        """What the tools work with, for whoever sent a request."""
+        principal = None if self.principal_of is None else self.principal_of(request.request)
+        return replace(await request.lifespan_context.get(), principal=principal)
 
     async def call_tool(
         self,
@@ -123,22 +203,30 @@ class StrictServer(MCPServer[LazyContext]):
         if tool is None:
             if any(other.name == name for other in await super().list_tools()):
                 return await super().call_tool(name, arguments, context)
+            self.performance.called(OTHER, 0.0, "refused")
             return _refusal(f"Unknown tool {shown(name)}.{nearest(name, self.tools)}")
         if context is None:
             raise ValueError("a tool needs the context of a request")
+        started = self.performance.timer()
+        outcome: Outcome = "cancelled"
         try:
-            return _answer(await _run(tool, arguments, context))
+            answer = _answer(await run_for(self.caller(context), tool, arguments, partial(_opened, context)))
         except TokenwardError as error:
+            outcome = "refused"
             return _refusal(str(error))
         except Exception as error:  # noqa: BLE001 - the last line: nothing of it may reach the client
-            _log_crash(name, error)
+            outcome = "failed"
+            log_crash(f"tool {name}", error)
             return _refusal(f"Internal error in tool {name}; see the server's log.")
+        else:
+            outcome = "ok"
+            return answer
+        finally:
+            self.performance.called(name, self.performance.timer() - started, outcome)
 
 
-async def _run(tool: Tool, arguments: Mapping[str, JsonValue], context: Context[LazyContext, Any]) -> Result:
-    checked = check_arguments(tool, arguments)
-    opened = await context.request_context.lifespan_context.get()
-    return await tool.run(replace(opened, report_progress=context.report_progress), **checked)
+async def _opened(context: Context[LazyContext, Any]) -> ToolContext:
+    return replace(await context.request_context.lifespan_context.get(), report_progress=context.report_progress)
 
 
 def _answer(result: Result) -> CallToolResult:
@@ -155,16 +243,6 @@ def _answer(result: Result) -> CallToolResult:
 
 def _refusal(message: str) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=message)], is_error=True)
-
-
-def _log_crash(name: str, error: BaseException) -> None:
-    """Log where an unexpected error came from. Its message may quote what a user wrote, so it is left out."""
-    parts: list[str] = []
-    cause: BaseException | None = error
-    while cause is not None and len(parts) < 5:
-        parts.append("".join(traceback.format_tb(cause.__traceback__)) + type(cause).__name__)
-        cause = cause.__cause__ or cause.__context__
-    _LOG.error("Internal error in tool %s\n%s", name, "\nbecause of\n".join(parts))
 
 
 def _listed(tool: Tool) -> ListedTool:

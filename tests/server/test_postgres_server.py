@@ -155,7 +155,7 @@ def events(store: str) -> list[UsageEvent]:
 
 def acknowledged(answers: Answers) -> dict[str, str]:
     """Key → event id, of the events that the server said it recorded."""
-    receipts = {KEYS[number]: content(answer) for number, answer in answers.items()}
+    receipts = {KEYS[number]: content(answer) for number, answer in answers.items() if "result" in answer}
     assert all(one["recorded"] != one["duplicate"] for one in receipts.values())
     return {key: str(one["event_id"]) for key, one in receipts.items()}
 

@@ -272,3 +272,52 @@ def test_a_limit_set_twice_is_refused(tmp_path: Path) -> None:
     one = '[[limits]]\nsubject = "global"\nmetric = "tokens"\nwindow = "day"\nlimit = 5\n'
     with pytest.raises(ConfigurationError, match=r"limits\[1\]: sets global, tokens per day a second time"):
         load_settings(written(tmp_path, one + one))
+
+
+@pytest.mark.parametrize("text", ["[auth]", "[auth]\nrequests_per_minute = 60", "[auth]\ntokens = []"])
+def test_a_table_that_lets_nobody_in_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^Setting auth: names nobody.*token create.*\[auth\.jwt\].*out\.$"):
+        load_settings(written(tmp_path, text))
+    assert not load_settings(written(tmp_path, "")).auth.enabled
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["TOKENWARD_HTTP__ALLOWED_HOSTS", "TOKENWARD_AUTH__TOKENS", "TOKENWARD_AUTH__JWT__SCOPES", "TOKENWARD_ALIASES"],
+)
+def test_a_variable_that_is_no_json_is_named_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "a.example")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(written(tmp_path, ""))
+    assert str(caught.value).startswith(f"{variable} is not JSON; lists and tables are written as JSON: [")
+    assert "a.example" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("allowed_hosts", "https://tokens.example", "'https://tokens.example' is no host; give a name or name:port"),
+        ("allowed_hosts", "tokens.example/mcp", "is no host"),
+        ("allowed_hosts", "*.example", "is no host"),
+        ("allowed_hosts", "a.example, b.example", "is no host"),
+        ("allowed_hosts", "", "is no host"),
+        ("allowed_origins", "app.example", "'app.example' is no origin; give scheme://name"),
+        ("allowed_origins", "https://app.example/page", "is no origin"),
+        ("allowed_origins", "https://*.example", "is no origin"),
+        ("allowed_origins", "", "is no origin"),
+    ],
+)
+def test_names_that_no_request_can_have_are_refused(tmp_path: Path, key: str, value: str, expected: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^Setting http\.{key}\[1\]: ") as caught:
+        load_settings(written(tmp_path, f'[http]\n{key} = ["*", "{value}"]'))
+    assert expected in str(caught.value)
+
+
+def test_names_that_requests_have_are_taken(tmp_path: Path) -> None:
+    hosts = ("tokens.example", "Tokens.Example:8484", "10.0.0.5:8484", "[::1]:8484", "[fe80::1]", "täg.example")
+    origins = ("https://app.example", "http://App.example:8443/", "chrome-extension://abc", "https://[::1]:80", "null")
+    lists = f"allowed_hosts = {list(hosts)}\nallowed_origins = {list(origins)}"
+    http = load_settings(written(tmp_path, f"[http]\n{lists}")).http
+    assert (http.allowed_hosts, http.allowed_origins) == (hosts, origins)

@@ -8,7 +8,8 @@ import pytest
 
 from tests.server.test_stdio import ENVIRONMENT, HANDSHAKE, ROOT, call
 from tokenward.engine.counting.counter import TokenCounter
-from tokenward.server.application import INSTRUCTIONS
+from tokenward.server.surface.instructions import instructions_for
+from tokenward.tools.registry import NAMES
 
 HEAVY = (
     "tiktoken",
@@ -57,5 +58,6 @@ def test_nothing_heavy_is_loaded_before_the_handshake() -> None:
 
 
 def test_the_instructions_are_short() -> None:
-    assert TokenCounter().count_tokens(INSTRUCTIONS, "o200k_base").token_count <= 200
-    assert INSTRUCTIONS.index("check_quota") < INSTRUCTIONS.index("record_usage") < INSTRUCTIONS.index("release_quota")
+    text = instructions_for(NAMES)
+    assert TokenCounter().count_tokens(text, "o200k_base").token_count <= 200
+    assert text.index("check_quota") < text.index("record_usage") < text.index("release_quota")

@@ -1,18 +1,25 @@
 """The strict server: what reaches a client when things go wrong, and what is private of the SDK."""
 
 import inspect
+import json
 import logging
+import re
 import sys
+from pathlib import Path
 
 import pytest
 from mcp.client import Client
 from mcp.server import MCPServer
+from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.lowlevel import Server
 from mcp_types import CallToolResult, TextContent
 
 from tests.server.odd_server import SECRET, odd_server
-from tokenward.server.application import INSTRUCTIONS, build_server
+from tokenward.server.application import build_server
 from tokenward.server.settings import load_settings
+from tokenward.server.surface.instructions import instructions_for
+from tokenward.server.telemetry.logs import JsonLines, TextLines
+from tokenward.tools.registry import NAMES
 
 pytestmark = pytest.mark.anyio
 ERAS = pytest.mark.parametrize("era", ["legacy", "2026-07-28"])
@@ -38,10 +45,14 @@ async def test_a_crash_says_nothing_to_the_client_and_no_values_to_the_log(
     assert result.is_error
     assert text_of(result) == "Internal error in tool crash; see the server's log."
     (record,) = [one for one in caplog.records if one.levelno >= logging.ERROR]
-    logged = record.getMessage()
+    assert record.getMessage() == "Internal error in tool crash (RuntimeError)"
+    logged = TextLines("%(message)s").format(record)
     assert "odd_server.py" in logged
-    assert logged.index("RuntimeError") < logged.index("because of") < logged.index("KeyError")
-    assert SECRET not in caplog.text
+    assert logged.index("KeyError") < logged.index("which led to") < logged.rindex("RuntimeError")
+    exceptions = json.loads(JsonLines().format(record))["exceptions"]
+    assert [one["type"] for one in exceptions] == ["KeyError", "RuntimeError"]
+    assert "odd_server.py" in exceptions[0]["frames"][-1]
+    assert SECRET not in caplog.text + logged + str(exceptions)
 
 
 @ERAS
@@ -90,7 +101,7 @@ async def test_the_server_introduces_itself() -> None:
         assert client.server_info is not None
         assert client.server_info.name == "tokenward"
         assert client.server_info.version
-        assert client.instructions == INSTRUCTIONS
+        assert client.instructions == instructions_for(NAMES)
 
 
 async def test_nothing_is_opened_before_the_first_call(capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,7 +121,7 @@ async def test_building_a_server_leaves_the_modules_alone() -> None:
 
 
 async def test_the_sdks_private_name_is_still_there() -> None:
-    """``StrictServer.serve_streams`` is the only place that uses one."""
+    """``StrictServer.serve_streams`` uses it."""
     core = vars(MCPServer[object]("x"))["_lowlevel_server"]
     assert isinstance(core, Server)
     assert list(inspect.signature(core.run).parameters)[:3] == [
@@ -118,3 +129,19 @@ async def test_the_sdks_private_name_is_still_there() -> None:
         "write_stream",
         "initialization_options",
     ]
+
+
+async def test_the_sdks_private_module_still_makes_the_spans() -> None:
+    """``StrictServer`` takes it out where nobody collects spans: the SDK itself must still put it in."""
+    assert any(isinstance(one, OpenTelemetryMiddleware) for one in MCPServer[object]("x").middleware)
+    assert not any(isinstance(one, OpenTelemetryMiddleware) for one in odd_server().middleware)
+
+
+async def test_no_other_private_module_of_the_sdk_is_used() -> None:
+    private = re.compile(r"^\s*(?:from|import)\s+(mcp(?:_types)?(?:\.\w+)*\._\w+)", re.MULTILINE)
+    found = {
+        (file.name, module)
+        for file in sorted((Path(__file__).parents[2] / "server").rglob("*.py"))
+        for module in private.findall(file.read_text("utf-8"))
+    }
+    assert found == {("strict.py", "mcp.server._otel")}
