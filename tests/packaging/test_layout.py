@@ -13,7 +13,17 @@ import tokenward
 from tests.packaging.project import ROOT, packages, project_files, pyproject, rooms, setuptools_table
 
 # Modules that come with a dependency, in the version it needs.
-PARTS_OF_OTHERS = {"mcp_types": "mcp", "psycopg_pool": "psycopg", "pydantic_core": "pydantic"}
+PARTS_OF_OTHERS = {
+    "cryptography": "mcp",
+    "jwt": "mcp",
+    "mcp_types": "mcp",
+    "opentelemetry": "mcp",
+    "psycopg_pool": "psycopg",
+    "pydantic_core": "pydantic",
+    "sse_starlette": "mcp",
+}
+# Folders of which some files are loaded only where an extra is wanted.
+EXTRAS = {"server/http": ("http",), "server/telemetry": ("otel", "prometheus")}
 
 
 def test_packages_are_the_folders() -> None:
@@ -87,16 +97,24 @@ def test_constraints_pin_everything_that_is_asked_for() -> None:
 
 
 def test_every_import_is_a_declared_dependency() -> None:
-    declared = {Requirement(line).name.lower() for line in pyproject()["project"]["dependencies"]}
+    project = pyproject()["project"]
+    declared = required(project["dependencies"])
     providers = importlib.metadata.packages_distributions()
     undeclared: set[str] = set()
     for folder in packages().values():
+        extras = EXTRAS.get(folder.relative_to(ROOT).as_posix(), ())
+        here = declared.union(*(required(project["optional-dependencies"][extra]) for extra in extras))
         for path in folder.glob("*.py"):
             for module in imported_modules(path) - sys.stdlib_module_names - {"tokenward"} - set(PARTS_OF_OTHERS):
-                if not declared & {name.lower() for name in providers.get(module, [])}:
+                if not here & {name.lower().replace("_", "-") for name in providers.get(module, [])}:
                     undeclared.add(f"{path.relative_to(ROOT)}: {module}")
     assert undeclared == set()
     assert declared >= set(PARTS_OF_OTHERS.values())
+
+
+def required(lines: list[str]) -> set[str]:
+    """The names of requirements."""
+    return {Requirement(line).name.lower() for line in lines}
 
 
 def imported_modules(path: Path) -> set[str]:
