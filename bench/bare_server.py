@@ -1,4 +1,9 @@
-"""The least a server built on the same SDK can be: the floor for bench/initialize.py."""
+"""The least a server built on the same SDK can be, with the SDK's defaults: the floor of the benchmarks.
+
+Over standard input and output, or over HTTP on the port that is given.
+"""
+
+import sys
 
 from mcp.server import MCPServer
 
@@ -12,4 +17,7 @@ def echo(text: str) -> str:
 
 
 if __name__ == "__main__":
-    server.run("stdio")
+    if len(sys.argv) > 1:
+        server.run("streamable-http", port=int(sys.argv[1]))
+    else:
+        server.run("stdio")
