@@ -1,5 +1,6 @@
 """Fixtures of the whole suite: asyncio as the only backend, a clock that tests move, ids that count, Postgres."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from itertools import count
 import pytest
 
 from tests.loopback import raise_loopback
-from tests.postgres import SKIP, Cluster, running_cluster
+from tests.postgres import Cluster, running_cluster
 from tokenward.engine.types import SECOND_US
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage.base import UsageStore
@@ -76,12 +77,12 @@ def pytest_configure() -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say it when tests were skipped for want of Postgres: nobody reads the letters s among the dots."""
+    """Say it when tests were skipped for want of a program: nobody reads the letters s among the dots."""
     reports: list[pytest.TestReport] = terminalreporter.stats.get("skipped", [])
     reasons = Counter(one.longrepr[2] for one in reports if isinstance(one.longrepr, tuple))
     for reason, times in reasons.items():
-        if SKIP in reason:
-            said = reason.removeprefix("Skipped: ")
+        said = reason.removeprefix("Skipped: ")
+        if re.match(r"No \w+ for the tests: ", said):
             terminalreporter.write_line(f"WARNING: {times} tests skipped. {said}", yellow=True)
 
 

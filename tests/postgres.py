@@ -217,9 +217,12 @@ class PrivateCluster(Cluster):
 def free_port() -> int:
     """A loopback port nobody listens on, outside the range from which outgoing connections take theirs.
 
-    So it is still free when the server starts again after a crash.
+    So it is still free when the server starts again after a crash. Processes that run tests side by side take theirs
+    from ranges of their own, so that no other one binds it before the server does.
     """
-    for port in random.sample(range(15_000, 32_000), 100):
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+    first = 15_000 + 1_000 * worker
+    for port in random.SystemRandom().sample(range(first, first + 1_000), 100):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -8,7 +8,8 @@ import click
 import pytest
 
 from tokenward.server.cli import cli
-from tokenward.server.settings import LimitSetting, Settings, load_settings
+from tokenward.server.limit_settings import LimitSetting
+from tokenward.server.settings import Settings, load_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
 
