@@ -56,6 +56,8 @@ def is_answered(line: bytes) -> bool:
     """Whether JSON-RPC wants an answer to this: to all but notifications, answers and empty lines."""
     if not line.strip():
         return False
+    if b"[" * 1_000 in line:  # too deep for the server, though not for every Python's own reader
+        return True
     content: JsonValue = None
     try:
         content = json.loads(line.decode("utf-8", "replace"))
