@@ -42,11 +42,11 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
 
 
-def nearest(value: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?`` with the closest known name, or an empty string."""
+def nearest(value: str, known: Iterable[str], *, likeness: float = 0.6) -> str:
+    """`` Did you mean 'x'?`` with the closest known name, or an empty string if none is as like it (1 is the same)."""
     if len(value) > _COMPARED_CHARACTERS:
         return ""
-    match = get_close_matches(value.lower(), list(known), n=1, cutoff=0.6)
+    match = get_close_matches(value.lower(), list(known), n=1, cutoff=likeness)
     return f" Did you mean {match[0]!r}?" if match else ""
 
 
@@ -226,5 +226,5 @@ class UnknownReservation(StoreError):  # noqa: N818
     def __init__(self, reservation_id: str) -> None:
         super().__init__(
             f"reservation_id: no reservation {shown(reservation_id)} is known. "
-            "Use the id that check_quota(reserve=true) returned, or record without one."
+            "Use the id that check_quota(reserve=true) returned; usage can be recorded without one."
         )

@@ -16,6 +16,11 @@ from rich.text import Text
 STEPS = ("3", "5", "6")
 DEMO = Path(__file__).parent.parent / "docs" / "examples" / "demo.py"
 
+CELL_WIDTH = 12.2
+"""How wide Rich draws a letter: as wide as Fira Code is at 20 pixels."""
+LETTER_WIDTH = 0.602
+"""Of Menlo and DejaVu Sans Mono, for a size of 1."""
+
 
 def steps_of(output: str) -> list[str]:
     """The output's parts: each begins with a heading such as ``3. Price …``."""
@@ -29,22 +34,31 @@ def steps_of(output: str) -> list[str]:
     return ["\n".join(steps[number]).rstrip() for number in STEPS]
 
 
-def without_web_fonts(svg: str) -> str:
-    """The picture with the reader's own fixed-width font: nothing is loaded from elsewhere."""
+def for_any_reader(svg: str) -> str:
+    """The picture in the reader's own fixed-width font, with nothing loaded from elsewhere, and with all its blanks.
+
+    Browsers keep the no-break spaces that columns stand on, and make every text as long as it says. Other programs
+    (librsvg) keep blanks only where they are told to, and need letters of the right width.
+    """
     svg = re.sub(r"@font-face\s*{[^}]*}", "", svg)
-    return svg.replace("Fira Code", "Menlo, Consolas, DejaVu Sans Mono")
+    svg = svg.replace("<svg ", '<svg xml:space="preserve" ', 1)
+    svg = svg.replace("font-size: 20px", f"font-size: {CELL_WIDTH / LETTER_WIDTH:.2f}px")
+    return svg.replace("Fira Code", "Menlo, DejaVu Sans Mono, Consolas")
 
 
-def main(target: Path) -> None:
-    environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "92"}
-    ran = subprocess.run([sys.executable, str(DEMO)], env=environment, capture_output=True, text=True, check=True)
+def draw() -> str:
+    """The picture of what the demo prints now."""
+    environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "92", "TERM": "xterm-256color"}
+    ran = subprocess.run(
+        [sys.executable, str(DEMO)], env=environment, capture_output=True, encoding="utf-8", check=True
+    )
     console = Console(record=True, width=92, file=io.StringIO())
     for step in steps_of(ran.stdout):
         console.print(Text.from_ansi(step), soft_wrap=True)
         console.print()
     svg = console.export_svg(title="make demo")
-    target.write_text("\n".join(line.rstrip() for line in without_web_fonts(svg).splitlines()) + "\n", "utf-8")
+    return "\n".join(line.rstrip() for line in for_any_reader(svg).splitlines()) + "\n"
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    Path(sys.argv[1]).write_text(draw(), "utf-8")

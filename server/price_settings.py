@@ -80,10 +80,6 @@ _Day: TypeAlias = Annotated[date, BeforeValidator(_day), WithJsonSchema(dict(_DA
 class _Written(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def __repr__(self) -> str:
-        """What was written, for ``tokenward doctor``."""
-        return str(self.model_dump(mode="json", by_alias=True, exclude_unset=True))
-
 
 class RatesSetting(_Written):
     """Prices in USD per million tokens, as texts. What is left out has no price."""

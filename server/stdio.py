@@ -5,26 +5,33 @@ the server ends in good order on end of input, SIGTERM and SIGINT. Windows gets 
 """
 
 import asyncio
+import errno
 import math
 import os
 import signal
 import socket
 import stat
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import TypeAlias
 
 import anyio
 import anyio.lowlevel
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCMessage, JSONRPCRequest
+from mcp_types import JSONRPCError, JSONRPCMessage, JSONRPCRequest
 
-from tokenward.server.calls import NEVER_ANSWERED, OpenCalls
-from tokenward.server.ending import end_when_told
+from tokenward.engine.errors import ConfigurationError
+from tokenward.server.calls import OpenCalls
+from tokenward.server.ending import NUMBERS, end_when_told, ending_signals
 from tokenward.server.frames import UnreadableLine, read_lines, read_message, write_message
+from tokenward.server.last_resort import last_resort
 from tokenward.server.strict import StrictServer
+
+_Outgoing: TypeAlias = SessionMessage | JSONRPCError
+"""What the server says, or what its client is told of a line that the server does not get."""
 
 _CHUNK_BYTES = 2**16
 _MESSAGES_ON_THE_WAY = 16
@@ -39,18 +46,42 @@ _LAST_CALLS_SECONDS = 0.4
 """After a signal, this long; what is left is told that the connection is closed."""
 _LAST_WRITES_SECONDS = 0.6
 """How long after a signal, or after the last answer, a client that has stopped reading may keep the process."""
+_LAST_RESORT_SECONDS = 0.95
+"""How long after a signal the process may take in any case: a thread may wait for a store, or the loop for a terminal
+or a log that nobody reads."""
 
 
-def serve_stdio(server: StrictServer) -> None:
-    """Serve one client over the process's standard input and output until it leaves or the process is told to end."""
+def serve_stdio(server: StrictServer, last_resort_seconds: float = _LAST_RESORT_SECONDS) -> None:
+    """Serve one client over the process's standard input and output until it leaves or the process is told to end.
+
+    Args:
+        server: Answers.
+        last_resort_seconds: How long after a signal the process ends in any case.
+
+    Raises:
+        ConfigurationError: Standard input cannot be read, or standard output cannot be written.
+    """
     if sys.platform == "win32":
         server.run("stdio")
         return
-    try:
-        asyncio.run(serve_handles(server, *_take_streams()))
-    finally:
-        # The loop took its handlers with it.
-        end_when_told()
+    inward, outward = _take_streams()
+    asyncio.run(_serve_until_end(server, inward, outward, last_resort_seconds))
+
+
+async def _serve_until_end(server: StrictServer, inward: int, outward: int, last_resort_seconds: float) -> None:
+    numbers = ending_signals()
+    with last_resort(numbers, last_resort_seconds, partial(_wake, asyncio.get_running_loop())):
+        try:
+            await serve_handles(server, inward, outward, numbers)
+        finally:
+            # While there still is a loop for the handlers to tell.
+            end_when_told(numbers)
+
+
+def _wake(loop: asyncio.AbstractEventLoop) -> None:
+    """Let handlers run that came when the loop had just begun to wait."""
+    with suppress(RuntimeError):  # it has ended
+        loop.call_soon_threadsafe(lambda: None)
 
 
 def _is_pipe(handle: int) -> bool:
@@ -61,19 +92,47 @@ def _is_socket(handle: int) -> bool:
     return stat.S_ISSOCK(os.fstat(handle).st_mode)
 
 
-async def serve_handles(server: StrictServer, inward: int, outward: int) -> None:
-    """Serve one client that writes to ``inward`` and reads from ``outward``, which are closed at the end."""
+async def serve_handles(
+    server: StrictServer,
+    inward: int,
+    outward: int,
+    numbers: Sequence[signal.Signals] = NUMBERS,
+) -> None:
+    """Serve one client that writes to ``inward`` and reads from ``outward``, which are closed at the end.
+
+    Args:
+        server: Answers.
+        inward: A handle.
+        outward: A handle.
+        numbers: The signals that end it.
+
+    Raises:
+        ConfigurationError: ``outward`` cannot be written.
+    """
     # Some room on the way, so that neither side waits its turn for every message.
     to_server, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](_MESSAGES_ON_THE_WAY)
-    outgoing, to_client = anyio.create_memory_object_stream[SessionMessage](_MESSAGES_ON_THE_WAY)
-    async with _wire(inward, outward) as (read, write), anyio.create_task_group() as group:
+    outgoing, to_client = anyio.create_memory_object_stream[_Outgoing](_MESSAGES_ON_THE_WAY)
+    async with _wire(inward, outward) as (read, write):
         link = _Link(read, write)
-        group.start_soon(link.read_all, to_server, outgoing.clone())
-        group.start_soon(link.write_all, to_client)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, link.stop)
-        await server.serve_streams(incoming, outgoing)
-        link.end_writes()
+        async with anyio.create_task_group() as group:
+            group.start_soon(link.read_all, to_server, outgoing.clone())
+            group.start_soon(link.write_all, to_client)
+            _hear(numbers, link.stop)
+            await server.serve_streams(incoming, outgoing)
+            link.end_writes()
+        if link.problem is not None:
+            raise ConfigurationError(f"Standard output cannot be written ({link.problem.strerror}).")
+
+
+def _hear(numbers: Sequence[signal.Signals], stop: Callable[[], object]) -> None:
+    """Have the loop call ``stop`` at a signal. Handlers of its own it would take with it at its end."""
+    loop = asyncio.get_running_loop()
+
+    def handle(*_: object) -> None:
+        loop.call_soon_threadsafe(stop)
+
+    for number in numbers:
+        signal.signal(number, handle)
 
 
 class _Link:
@@ -88,6 +147,8 @@ class _Link:
         self._writes_end = math.inf
         self._stall_seconds = math.inf
         self._calls = OpenCalls()
+        self.problem: OSError | None = None
+        """Why the client can no longer be written to, if not because it has left."""
 
     def stop(self) -> None:
         """Let the server end as if the client had left, but soon: what is nearly done is still answered."""
@@ -110,7 +171,7 @@ class _Link:
     async def read_all(
         self,
         to_server: MemoryObjectSendStream[SessionMessage | Exception],
-        to_client: MemoryObjectSendStream[SessionMessage],
+        to_client: MemoryObjectSendStream[_Outgoing],
     ) -> None:
         """Hand over what the client says, until it ends or this is stopped; refuse what is no message."""
         async with to_server, to_client:
@@ -129,46 +190,58 @@ class _Link:
         self,
         line: bytes | None,
         to_server: MemoryObjectSendStream[SessionMessage | Exception],
-        to_client: MemoryObjectSendStream[SessionMessage],
+        to_client: MemoryObjectSendStream[_Outgoing],
     ) -> None:
         try:
             message = read_message(line)
         except UnreadableLine as problem:
-            await to_client.send(SessionMessage(problem.answer))
+            await to_client.send(problem.answer)
             return
         self._calls.heard(message)
-        if isinstance(message, JSONRPCRequest) and message.method != NEVER_ANSWERED:
+        if isinstance(message, JSONRPCRequest):
+            if (refusal := self._calls.refusal(message)) is not None:
+                await to_client.send(refusal)
+                return
             self._calls.add(message)
         await to_server.send(SessionMessage(message))
 
-    async def write_all(self, to_client: MemoryObjectReceiveStream[SessionMessage]) -> None:
+    async def write_all(self, to_client: MemoryObjectReceiveStream[_Outgoing]) -> None:
         """Write what the server says until it ends. What can no longer be written is dropped."""
         async with to_client:
             async for item in to_client:
-                said = [item.message]
-                lines = write_message(item.message)
+                said = [item]
+                lines = write_message(_message(item))
                 # What is ready meanwhile goes with it: the client is woken once.
-                while len(lines) < _CHUNK_BYTES and (message := _ready(to_client)) is not None:
-                    lines += write_message(message)
-                    said.append(message)
+                while len(lines) < _CHUNK_BYTES and (more := _ready(to_client)) is not None:
+                    lines += write_message(_message(more))
+                    said.append(more)
                 with anyio.CancelScope(deadline=self._write_deadline) as self._writing:
                     await self._send(lines)
                 if self._writing.cancelled_caught:
                     self.stop()
                 for one in said:
-                    self._calls.said(one)
+                    if isinstance(one, SessionMessage):
+                        self._calls.said(one.message)
 
     async def _send(self, lines: bytes) -> None:
+        if self.problem is not None:
+            return
         try:
             await self._write(lines)
-        except OSError:  # the client has left
-            self.stop()
+        except OSError as problem:
+            if not isinstance(problem, ConnectionError) and problem.errno != errno.EIO:
+                self.problem = problem
+            self.stop()  # also when the client has left, or its terminal was closed (EIO)
 
 
-def _ready(stream: MemoryObjectReceiveStream[SessionMessage]) -> JSONRPCMessage | None:
-    """The next message if there is one already."""
+def _message(item: _Outgoing) -> JSONRPCMessage:
+    return item.message if isinstance(item, SessionMessage) else item
+
+
+def _ready(stream: MemoryObjectReceiveStream[_Outgoing]) -> _Outgoing | None:
+    """What is next if it is there already."""
     try:
-        return stream.receive_nowait().message
+        return stream.receive_nowait()
     except (anyio.WouldBlock, anyio.EndOfStream):
         return None
 
@@ -178,10 +251,9 @@ def _take_streams() -> tuple[int, int]:
 
     So nothing that is printed, by whatever code, can get between the messages, and no child can read them.
     """
-    import fcntl  # noqa: PLC0415 - not on Windows
-
+    inward = _private(0, os.O_WRONLY, "Standard input is closed or cannot be read.")
+    outward = _private(1, os.O_RDONLY, "Standard output is closed or cannot be written.")
     sys.stdout.flush()
-    inward, outward = (fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3) for number in (0, 1))
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     try:
@@ -190,6 +262,28 @@ def _take_streams() -> tuple[int, int]:
         os.dup2(nowhere, 1)
     os.close(nowhere)
     return inward, outward
+
+
+def _private(number: int, useless: int, problem: str) -> int:
+    """Another handle of a standard stream, which children do not get.
+
+    Args:
+        number: The stream's.
+        useless: The mode in which the server could not use it.
+        problem: What to say then, or if there is no such stream.
+
+    Raises:
+        ConfigurationError: That.
+    """
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    try:
+        handle = fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+    except OSError:
+        raise ConfigurationError(problem) from None
+    if fcntl.fcntl(handle, fcntl.F_GETFL) & os.O_ACCMODE == useless:
+        raise ConfigurationError(problem)
+    return handle
 
 
 @asynccontextmanager
@@ -248,12 +342,16 @@ async def _source(handle: int) -> AsyncGenerator[Callable[[], Awaitable[bytes]]]
 @asynccontextmanager
 async def _sink(handle: int) -> AsyncGenerator[Callable[[bytes], Awaitable[None]]]:
     """What writes a line, until the end of the block."""
-    with os.fdopen(handle, "wb") as file:
+    with os.fdopen(handle, "wb", 0) as file:
         if not _is_pipe(handle):
 
             async def write_directly(line: bytes) -> None:
-                file.write(line)
-                file.flush()
+                rest = memoryview(line)
+                while rest:
+                    try:
+                        rest = rest[os.write(handle, rest) :]
+                    except BlockingIOError:
+                        await anyio.wait_writable(handle)
                 await anyio.lowlevel.checkpoint()
 
             yield write_directly

@@ -159,7 +159,9 @@ class GroupCommit:
     @property
     def waiting(self) -> int:
         """How many operations wait, in all loops; may be asked from any thread."""
-        return sum(len(queue.waiting) for queue in list(self._queues.values()))
+        loops = [loop() for loop in self._queues.keyrefs()]  # taken in one step: others may come meanwhile
+        queues = [self._queues.get(loop) for loop in loops if loop is not None]
+        return sum(len(queue.waiting) for queue in queues if queue is not None)
 
     async def submit(self, operation: Operation) -> Any:
         """Have an operation committed; its outcome.

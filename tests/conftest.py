@@ -1,18 +1,23 @@
 """Fixtures of the whole suite: asyncio as the only backend, a clock that tests move, ids that count, Postgres."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partialmethod
 from itertools import count
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.loopback import raise_loopback
 from tests.postgres import Cluster, running_cluster
+from tests.waiting import NET_SECONDS
 from tokenward.engine.types import SECOND_US
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage.base import UsageStore
+from tokenward.storage.postgres.pg_tiktoken import PgTiktoken
 
 
 @pytest.fixture
@@ -71,9 +76,17 @@ def postgres_url(postgres_cluster: Cluster) -> Iterator[str]:
         yield url
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: a quarter of the time tests wait for a process, a disk or a clock."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_configure() -> None:
-    """Servers of the tests listen on loopback, also where the network is cut off."""
+    """Servers of the tests listen on loopback, also where the network is cut off; no example has to be quick."""
     raise_loopback()
+    settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -89,3 +102,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 async def events_of(store: UsageStore) -> list[UsageEvent]:
     """All events of a store, oldest first."""
     return [event async for event in store.events(0, 2**62)]
+
+
+@pytest.fixture
+def patient_pg_tiktoken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the server is that the tests run on, it is asked to count."""
+    monkeypatch.setattr(PgTiktoken, "__init__", partialmethod(PgTiktoken.__init__, timeout_seconds=NET_SECONDS))

@@ -16,7 +16,9 @@ import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
+from itertools import cycle, islice
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
@@ -30,13 +32,20 @@ SERVER = "TOKENWARD_TEST_POSTGRES"
 REQUIRE = "TOKENWARD_REQUIRE_POSTGRES"
 SKIP = "No Postgres for the tests: "
 
-# What differs from the defaults; none of it makes the server less durable.
+# What differs from the defaults; none of it makes the server less durable. A short log is soon recovered from.
 CONFIGURATION = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
 max_connections = 200
 timezone = 'UTC'
+max_wal_size = '128MB'
 """
+
+# Those that one process of the tests takes its own from.
+PORTS = 1_000
+
+# How long a start may take, the recovery from a crash included. Shorter than what a test may take.
+START_SECONDS = 100
 
 
 class PostgresError(Exception):
@@ -189,7 +198,8 @@ class PrivateCluster(Cluster):
         return self._run([str(self.binaries / "pg_ctl"), "status", "--pgdata", str(self._data)]).returncode == 0
 
     def _pg_ctl(self, action: str, *options: str) -> None:
-        self._must(str(self.binaries / "pg_ctl"), action, "--pgdata", str(self._data), "--wait", "--silent", *options)
+        command = [str(self.binaries / "pg_ctl"), action, "--pgdata", str(self._data), "--silent"]
+        self._must(*command, "--wait", f"--timeout={START_SECONDS}", *options)
 
     def _must(self, *command: str) -> None:
         done = self._run(command)
@@ -218,11 +228,9 @@ def free_port() -> int:
     """A loopback port nobody listens on, outside the range from which outgoing connections take theirs.
 
     So it is still free when the server starts again after a crash. Processes that run tests side by side take theirs
-    from ranges of their own, so that no other one binds it before the server does.
+    from ranges of their own, and none is soon given again, so that no other one binds it before the server does.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
-    first = 15_000 + 1_000 * worker
-    for port in random.SystemRandom().sample(range(first, first + 1_000), 100):
+    for port in islice(_ports(), PORTS):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -230,6 +238,14 @@ def free_port() -> int:
                 continue
             return port
     raise PostgresError("no free loopback port was found")
+
+
+@cache
+def _ports() -> Iterator[int]:
+    """The ports of this process, in an order of chance, over and over."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+    first = 15_000 + PORTS * worker
+    return cycle(random.SystemRandom().sample(range(first, first + PORTS), PORTS))
 
 
 def binary_folders() -> Iterator[Path]:

@@ -9,6 +9,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from tests.waiting import NET_SECONDS
 from tokenward import ContextRequest, InvalidInput, SyncTokenward, Tokenward
 from tokenward.engine.types import JsonObject
 from tokenward.histories import AnySummarizer
@@ -84,7 +85,7 @@ async def test_a_cancelled_caller_is_cancelled() -> None:
 
     async with Tokenward.open("memory://") as service:
         call = asyncio.create_task(service.compress_messages(TALK, "gpt-4o", target_reduction=0.5, summarizer=wait))
-        with anyio.fail_after(20):
+        with anyio.fail_after(NET_SECONDS):
             await started.wait()
             call.cancel()
             with pytest.raises(asyncio.CancelledError):

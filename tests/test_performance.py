@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import CountingIds, FakeClock
 from tests.scripted_store import ScriptedStore
 from tests.test_tracker import made_tracker
+from tests.waiting import NET_SECONDS
 from tokenward import QuotaRequest, RecordRequest, TokenUsage
 from tokenward.engine.catalog import Catalog
 from tokenward.engine.errors import StoreOverloaded, StoreUnavailable
@@ -191,7 +192,9 @@ async def test_the_queue_tells_its_waits_commits_failures_and_refusals(new_id: C
             raise problems.pop()
         return [None] * len(batch.operations)
 
-    queue = GroupCommit(commit, new_id=new_id, patience=Patience(), max_waiting=2, meter=performance.ledger)
+    queue = GroupCommit(
+        commit, new_id=new_id, patience=Patience(NET_SECONDS, NET_SECONDS), max_waiting=2, meter=performance.ledger
+    )
     performance.ledger.queued = lambda: queue.waiting
     ask = Status(Subjects("alice"))
     async with anyio.create_task_group() as group:

@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.postgres import free_port
 from tests.price_server import PriceServer, bomb, endless, price_server, redirects, sends, silent
 from tokenward import price_download
 from tokenward.engine.errors import InvalidInput, PricesRefused
@@ -100,7 +101,5 @@ async def test_a_server_that_falls_silent_is_left(server: PriceServer) -> None:
 
 
 async def test_nobody_there() -> None:
-    with price_server() as server:
-        url = server.url
     with pytest.raises(PricesRefused, match="cannot be read"):
-        await download(f"{url}/")
+        await download(f"http://127.0.0.1:{free_port()}/")

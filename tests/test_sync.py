@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CountingIds, FakeClock
+from tests.waiting import NET_SECONDS
 from tokenward import (
     BudgetRequest,
     EstimateRequest,
@@ -107,18 +108,20 @@ def test_what_is_raised_in_the_block_comes_out_of_it(clock: FakeClock) -> None:
         service.budget("")
     # The thread of a closed connection tells that it is closed before it ends.
     for thread in set(threading.enumerate()) - before:
-        thread.join(timeout=20)
+        thread.join(timeout=NET_SECONDS)
     assert set(threading.enumerate()) <= before
 
 
-def work_until_denied(service: SyncTokenward, start: threading.Barrier) -> int:
-    """Reserve and settle until nothing fits; returns the tokens used."""
-    start.wait()
+def work_until_denied(service: SyncTokenward, together: threading.Barrier) -> int:
+    """Reserve and settle until nothing fits, not before everybody has had a turn; returns the tokens used."""
+    together.wait()
     used = 0
     while (held := service.check_quota(QuotaRequest(tokens=100, reserve=True))).reservation_id is not None:
         usage = TokenUsage(60, 40)
         receipt = service.record_usage(RecordRequest(model="gpt-4o", usage=usage, reservation_id=held.reservation_id))
         assert not receipt.overage
+        if not used:
+            together.wait()
         used += usage.total_tokens
     return used
 
@@ -126,9 +129,9 @@ def work_until_denied(service: SyncTokenward, start: threading.Barrier) -> int:
 def test_many_threads_at_once_never_pass_the_limit(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     limits = [TokenLimit("global", "tokens", "day", LIMIT)]
-    start = threading.Barrier(THREADS)
+    together = threading.Barrier(THREADS, timeout=NET_SECONDS)
     with SyncTokenward.open(url, limits=limits) as service, ThreadPoolExecutor(THREADS) as pool:
-        workers: list[Future[int]] = [pool.submit(work_until_denied, service, start) for _ in range(THREADS)]
+        workers: list[Future[int]] = [pool.submit(work_until_denied, service, together) for _ in range(THREADS)]
         used = [one.result() for one in workers]
         (status,) = service.quota_status().limits
     assert sum(used) == LIMIT

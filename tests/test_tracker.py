@@ -196,6 +196,21 @@ async def test_a_key_reused_with_other_content_says_which_event_stands(
     assert "event first stands" in warning
 
 
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [(EVENT, "name it as reservation_id next time"), (replace(EVENT, reservation_id="r"), "more than its reservation")],
+)
+async def test_overage_comes_with_what_to_do(
+    store: ScriptedStore, tracker: UsageTracker, request_: RecordRequest, what: str
+) -> None:
+    over = RecordOutcome("first", "alice", 7, overage=True)
+    store.outcomes = [over, replace(over, duplicate=True)]
+    (warning,) = (await tracker.record_usage(request_)).warnings
+    assert warning.startswith("overage: ")
+    assert what in warning
+    assert (await tracker.record_usage(request_)).warnings == ()
+
+
 async def test_many_events_get_their_receipts_in_order(store: ScriptedStore, tracker: UsageTracker) -> None:
     requests = [
         replace(EVENT, user=f"user-{number}", model=("gpt-4o", "my-own-model")[number % 2]) for number in range(10)

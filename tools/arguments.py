@@ -4,7 +4,7 @@ A refusal names the field, says what is accepted and never shows more than a sho
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from tokenward.engine.errors import InvalidInput, WrongArguments, nearest, shown
 from tokenward.engine.types import JsonObject, JsonValue
@@ -25,6 +25,33 @@ _NOUNS = {
     "object": "an object",
 }
 _PLURALS = {"string": "strings", "integer": "integers", "object": "objects"}
+_PYTHON: dict[str, type | tuple[type, ...]] = {
+    "string": str,
+    "integer": int,
+    "number": (int, float),
+    "array": list,
+    "object": dict,
+}
+
+
+_MEANT: Mapping[str, Sequence[str]] = {
+    "prompt_tokens": ("input_tokens",),
+    "completion_tokens": ("output_tokens", "max_output_tokens"),
+    "total_tokens": ("tokens",),
+    "cached_tokens": ("cached_input_tokens",),
+    "cache_read_input_tokens": ("cached_input_tokens",),
+    "cache_creation_input_tokens": ("cache_write_tokens",),
+    "max_tokens": ("max_output_tokens",),
+    "max_completion_tokens": ("max_output_tokens",),
+    "usage": ("response",),
+    "content": ("text", "messages"),
+    "prompt": ("text", "messages"),
+    "input": ("text", "messages"),
+}
+"""What providers' APIs call it, and our names for it. By their letters some of them are nearest to the opposite."""
+
+_LIKENESS = 0.8
+"""A name less like one of ours may mean another one: ``prompt_tokens`` is 0.77 like ``output_tokens``."""
 
 
 def check_arguments(tool: Tool, given: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -65,8 +92,13 @@ def _deeper_than(levels: int, value: JsonValue) -> bool:
 def _refuse_unknown(tool: Tool, given: Mapping[str, JsonValue]) -> None:
     for name in given:
         if name not in tool.parameters:
-            hint = nearest(name, tool.parameters) or f" {tool.name} takes: {', '.join(tool.parameters)}."
+            hint = _meant(name, tool.parameters) or f" {tool.name} takes: {', '.join(tool.parameters)}."
             raise WrongArguments(name[:_NAME_CHARACTERS], f"Unknown argument {shown(name)}.{hint}")
+
+
+def _meant(name: str, known: Collection[str]) -> str:
+    ours = next((one for one in _MEANT.get(name, ()) if one in known), None)
+    return f" Did you mean {ours!r}?" if ours else nearest(name, known, likeness=_LIKENESS)
 
 
 def _checked(name: str, parameter: Parameter, value: JsonValue) -> JsonValue:
@@ -76,7 +108,7 @@ def _checked(name: str, parameter: Parameter, value: JsonValue) -> JsonValue:
     if isinstance(value, list) and schema.get("type") == "array":
         items = schema.get("items")
         if isinstance(items, dict):
-            return [_element(f"{name}[{index}]", items, item) for index, item in enumerate(value)]
+            return [_element(name, items, item, index) for index, item in enumerate(value)]
     return _element(name, schema, value)
 
 
@@ -89,31 +121,29 @@ def _unpacked(value: str) -> JsonValue:
     return unpacked if isinstance(unpacked, list | dict) else value
 
 
-def _element(name: str, schema: JsonObject, value: JsonValue) -> JsonValue:
+def _element(name: str, schema: JsonObject, value: JsonValue, index: int | None = None) -> JsonValue:
     kind = schema.get("type")
     if kind == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(kind, str) and not _is(kind, value):
-        raise InvalidInput(name, f"expected {_accepted(schema)}, got {_described(value)}.")
+        raise InvalidInput(_place(name, index), f"expected {_accepted(schema)}, got {_described(value)}.")
     values = schema.get("enum")
     if isinstance(values, list) and value not in values:
         names = [str(one) for one in values]
-        raise InvalidInput(name, f"{shown(value)} is not one of {', '.join(names)}.{nearest(str(value)[:60], names)}")
+        problem = f"{shown(value)} is not one of {', '.join(names)}.{nearest(str(value)[:60], names)}"
+        raise InvalidInput(_place(name, index), problem)
     return value
+
+
+def _place(name: str, index: int | None) -> str:
+    return name if index is None else f"{name}[{index}]"
 
 
 def _is(kind: str, value: JsonValue) -> bool:
     """Whether a value is of a JSON type. A boolean is no number."""
     if isinstance(value, bool):
         return kind == "boolean"
-    python: dict[str, type | tuple[type, ...]] = {
-        "string": str,
-        "integer": int,
-        "number": (int, float),
-        "array": list,
-        "object": dict,
-    }
-    return kind in python and isinstance(value, python[kind])
+    return kind in _PYTHON and isinstance(value, _PYTHON[kind])
 
 
 def _accepted(schema: JsonObject) -> str:

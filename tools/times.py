@@ -2,12 +2,16 @@
 
 import re
 from datetime import datetime
+from typing import TYPE_CHECKING, TypedDict
 
 from tokenward.engine.errors import InvalidInput, shown
 from tokenward.engine.times import to_us
 from tokenward.engine.types import DAY_US, HOUR_US, SECOND_US
 from tokenward.engine.windows import Span
 from tokenward.engine.zones import time_zone
+
+if TYPE_CHECKING:
+    from tokenward.tools.definition import ToolContext
 
 _PERIOD = re.compile(r"([1-9][0-9]{0,3})([hdw])", re.ASCII)
 _UNIT_US = {"h": HOUR_US, "d": DAY_US, "w": 7 * DAY_US}
@@ -64,8 +68,25 @@ def span_us(start: str | None, end: str | None, period: str | None, now_us: int,
     if start is None:
         if end is not None:
             raise InvalidInput("end", "give a start as well.")
-        return period_us(period or "7d", now_us, timezone)
+        return period_us("7d" if period is None else period, now_us, timezone)
     if period is not None:
         raise InvalidInput("period", "give either a period or a start, not both.")
     end_us = period_us("24h", now_us)[1] if end is None else moment_us("end", end, timezone)
     return moment_us("start", start, timezone), end_us
+
+
+class AskedPeriod(TypedDict):
+    """The period of a report, as :class:`~tokenward.engine.reports.report.ReportRequest` takes it."""
+
+    start_us: int
+    end_us: int
+    timezone: str
+
+
+def asked_period(
+    context: "ToolContext", start: str | None, end: str | None, period: str | None, timezone: str | None
+) -> AskedPeriod:
+    """As :func:`span_us`, up to now and in the context's zone if none is named. Raises InvalidInput as that does."""
+    zone = context.timezone if timezone is None else timezone
+    start_us, end_us = span_us(start, end, period, context.service.clock(), zone)
+    return {"start_us": start_us, "end_us": end_us, "timezone": zone}

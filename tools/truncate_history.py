@@ -22,6 +22,12 @@ def _strategies() -> dict[str, JsonValue]:
 StrategyName: TypeAlias = Annotated[str, Advertised(_strategies)]
 
 
+_TOO_LITTLE = (
+    "Nothing that its provider accepts fits, so nothing was changed. The system text, the tools, pinned messages, open "
+    "calls and what keep_last keeps always stay: give more max_tokens, or keep less."
+)
+
+
 class Prefix(Result):
     """The unchanged beginning: its messages and tokens; tokens behind it that are read again, and what that costs."""
 
@@ -32,7 +38,7 @@ class Prefix(Result):
 
 
 class TruncatedHistory(Result):
-    """The history, and what was done to it. ``fits`` false: nothing valid fits, and nothing was changed."""
+    """The history, and what was done to it. ``fits`` false: nothing valid fits, nothing was changed; see ``reason``."""
 
     messages: Sequence[Mapping[str, object]]
     tokens_before: int
@@ -46,6 +52,7 @@ class TruncatedHistory(Result):
     method: Method
     prefix: Prefix
     kept: list[int] | None = None
+    reason: str | None = None
 
 
 async def truncate_history(
@@ -101,6 +108,7 @@ def _answer(result: TruncationResult, kept: list[int] | None) -> TruncatedHistor
         method=result.method,
         prefix=_prefix(result.prefix),
         kept=kept,
+        reason=None if result.fits else _TOO_LITTLE,
     )
 
 

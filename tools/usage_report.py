@@ -10,7 +10,7 @@ from tokenward.engine.reports.report import GroupBy, ReportRequest
 from tokenward.engine.reports.text import report_object, run_out_object
 from tokenward.engine.types import JsonValue
 from tokenward.tools.definition import Detail, Result, Tool, ToolContext
-from tokenward.tools.times import span_us
+from tokenward.tools.times import asked_period
 
 BRIEF_ROWS = 20
 FULL_ROWS = 200
@@ -148,13 +148,9 @@ async def usage_report(
     detail: Detail = "brief",
 ) -> Report:
     """Report on a period (7 days if none is named) or on the time from start to end."""
-    zone = context.timezone if timezone is None else timezone
-    start_us, end_us = span_us(start, end, period, context.service.clock(), zone)
     request = ReportRequest(
-        start_us=start_us,
-        end_us=end_us,
+        **asked_period(context, start, end, period, timezone),
         group_by=group_by,
-        timezone=zone,
         top=top,
         forecast_days=forecast_days,
         limit=BRIEF_ROWS if detail == "brief" else FULL_ROWS,

@@ -2,11 +2,11 @@
 
 from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
 from mcp.server.auth.middleware.bearer_auth import RequireAuthMiddleware
-from mcp.server.auth.routes import build_resource_metadata_url, create_protected_resource_routes
+from mcp.server.auth.routes import build_resource_metadata_url, cors_middleware
 from pydantic import AnyHttpUrl
 from starlette.authentication import AuthCredentials, AuthenticationBackend, AuthenticationError, BaseUser
 from starlette.middleware.authentication import AuthenticationMiddleware
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -52,13 +52,22 @@ def metadata_routes(settings: AuthSettings) -> list[Route]:
 
     None without an authorization server, or where nothing says under which address clients know this server.
     """
-    if settings.jwt is None or not settings.jwt.resource:
+    jwt, url = settings.jwt, _metadata_url(settings)
+    if jwt is None or url is None:
         return []
-    return create_protected_resource_routes(
-        resource_url=AnyHttpUrl(settings.jwt.resource),
-        authorization_servers=[AnyHttpUrl(settings.jwt.issuer)],
-        scopes_supported=list(settings.jwt.scopes),
-    )
+    # As texts, which clients compare (RFC 8414, section 3.3): the SDK's own route spells addresses anew.
+    told = {
+        "resource": jwt.resource,
+        "authorization_servers": [jwt.issuer],
+        "scopes_supported": [*jwt.scopes],
+        "bearer_methods_supported": ["header"],
+    }
+
+    async def metadata(_: Request) -> Response:
+        return JSONResponse(told, headers={"Cache-Control": "public, max-age=3600"})
+
+    methods = ["GET", "OPTIONS"]
+    return [Route(url.path or "/", cors_middleware(metadata, methods), methods=methods)]
 
 
 def _metadata_url(settings: AuthSettings) -> AnyHttpUrl | None:

@@ -1,5 +1,6 @@
 """An authorization server's public keys: fetched when they are needed, remembered, and never asked for in a flood."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -96,7 +97,7 @@ class KeySet:
         self._keys_us = keys_seconds * SECOND_US
         self._clock = clock
         self._fetch = fetch
-        self._lock = anyio.Lock()
+        self._fetching: asyncio.Task[None] | None = None
         self._keys: tuple[PublicKey, ...] = ()
         self._fetched_us: int | None = None
         self._tried_us: int | None = None
@@ -110,12 +111,12 @@ class KeySet:
             KeysUnavailable: There are none.
         """
         if self._old(self._keys_us):
-            await self._refresh(lambda: self._old(self._keys_us))
+            await self._refresh()
         if self._fetched_us is None or self._old(STALE_SECONDS * SECOND_US):
             raise KeysUnavailable
         found = self._named(kid, algorithm)
         if found is None:
-            await self._refresh(lambda: self._named(kid, algorithm) is None)
+            await self._refresh()
             found = self._named(kid, algorithm)
         return found
 
@@ -127,19 +128,24 @@ class KeySet:
         fitting = [one for one in self._keys if one.algorithm == algorithm and (not kid or one.kid == kid)]
         return fitting[0] if len(fitting) == 1 else None
 
-    async def _refresh(self, needed: Callable[[], bool]) -> None:
-        """Fetch the keys, once for all who wait. What fails leaves the keys as they are."""
-        async with self._lock:
+    async def _refresh(self) -> None:
+        """Fetch the keys, once for all who wait, and to the end even if none of them does: the next one needs them."""
+        if self._fetching is None or self._fetching.done():
             now_us = self._clock()
-            if not needed() or (self._tried_us is not None and now_us - self._tried_us < REFETCH_SECONDS * SECOND_US):
+            if self._tried_us is not None and now_us - self._tried_us < REFETCH_SECONDS * SECOND_US:
                 return
             self._tried_us = now_us
-            try:
-                keys = read_keys(await self._fetch(self._url), self._algorithms)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the keys stay; texts of others are not logged
-                _LOG.warning("The authorization server's keys could not be fetched (%s).", type(error).__name__)
-                return
-            self._keys, self._fetched_us = keys, now_us
+            self._fetching = asyncio.create_task(self._load(now_us))
+        await asyncio.shield(self._fetching)
+
+    async def _load(self, now_us: int) -> None:
+        """What fails leaves the keys as they are."""
+        try:
+            keys = read_keys(await self._fetch(self._url), self._algorithms)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the keys stay; texts of others are not logged
+            _LOG.warning("The authorization server's keys could not be fetched (%s).", type(error).__name__)
+            return
+        self._keys, self._fetched_us = keys, now_us
 
 
 def read_keys(content: bytes, algorithms: Sequence[str]) -> tuple[PublicKey, ...]:

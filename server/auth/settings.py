@@ -84,11 +84,19 @@ class JwtSetting(BaseModel):
         return self.audience if self.audience.startswith(("https://", "http://")) else ""
 
     def check(self) -> None:
-        """Raises InvalidInput for addresses over which others could slip in their keys."""
+        """Raises InvalidInput for addresses over which others could slip in their keys, or that cannot be told."""
+        from tokenward.server.auth.addresses import check_told  # noqa: PLC0415 - for a URL's model, which few need
+
         check_address("jwks_url", self.jwks_url, query=True)
-        check_address("issuer", self.issuer)
+        check_told("issuer", self.issuer)
         if self.resource_url:
-            check_address("resource_url", self.resource_url)
+            check_told("resource_url", self.resource_url)
+        elif self.resource:
+            try:
+                check_told("audience", self.resource)
+            except InvalidInput as error:
+                problem = f"{error.problem} If that is its name all the same, set resource_url as well."
+                raise InvalidInput(error.field, problem) from None
 
 
 class AuthSettings(BaseModel):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tokenward.engine.times import rfc3339
-from tokenward.engine.types import JsonObject
+from tokenward.engine.types import SECOND_US, JsonObject
 from tokenward.server.commands.quota import DENIED
 from tokenward.server.commands.session import Session, emit_json, json_option, pass_session
 
@@ -132,9 +132,9 @@ def _show(console: "Console", answer: "BudgetAnswer") -> None:
         source = "the limits" if answer.parent is None else f"session {answer.parent}"
         line(console, f"Budget of session {answer.session} of {answer.user}, from {source}.")
         if answer.ended_us is not None:
-            line(console, f"Closed {rfc3339(answer.ended_us)}; what was left went back.")
+            line(console, f"Closed {_second(answer.ended_us)}; what was left went back.")
         elif answer.expires_us is not None:
-            line(console, f"Open until {rfc3339(answer.expires_us)}.")
+            line(console, f"Open until {_second(answer.expires_us)}.")
         given, used, left = answer.given, answer.used, answer.remaining
         rows = [
             ("tokens", given.tokens, used.tokens, left.tokens),
@@ -145,3 +145,8 @@ def _show(console: "Console", answer: "BudgetAnswer") -> None:
         console.print(table(columns, [row for row in rows if row[1] is not None]))
     for warning in answer.warnings:
         line(console, f"Warning: {warning}", "yellow")
+
+
+def _second(moment_us: int) -> str:
+    """A moment as far as people care."""
+    return rfc3339(moment_us // SECOND_US * SECOND_US)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     Count: TypeAlias = TokenCount | DiffCount | MessagesCount | ToolTax
 
 _SKIPPED_SHOWN = 10
+_PAID_ONCE = (
+    "Each row is that tool alone: what a request with tools pays once is in every row, and once in the whole list."
+)
 _NAME_CHARACTERS = 100
 _NAME_ROOM = 24
 _MODEL_CHARACTERS = 20
@@ -40,6 +43,8 @@ def show_counts(console: "Console", counts: "Sequence[Count]") -> None:
     _show_parts(console, counts)
     _show_skipped(console, first)
     _show_summary(console, counts)
+    if any(isinstance(one, ToolTax) and one.sum_of_tools > one.tokens for one in counts):
+        line(console, _PAID_ONCE, "dim")
     for warning in dict.fromkeys(warning for one in counts for warning in one.warnings or ()):
         line(console, f"Note: {warning}", "yellow")
 

@@ -3,11 +3,9 @@
 import os
 import platform
 import sys
-import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import click
@@ -18,9 +16,9 @@ from tokenward.server.commands.session import Session, emit_json, json_option, p
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from tokenward.engine.counting.results import TokenCountResult
-    from tokenward.server.settings import Settings
     from tokenward.tools.definition import ToolContext
 
 Verdict: TypeAlias = Literal["ok", "note", "broken"]
@@ -91,58 +89,10 @@ def _vocabularies() -> Iterator[Finding]:
     yield Finding("vocabularies", "ok", f"checksums right: {', '.join(names)}")
 
 
-# Settings -----------------------------------------------------------------------------------------------------------
-
-
 def _settings(session: Session) -> Iterator[Finding]:
-    """Every setting and where it comes from. The store's password is masked."""
-    from tokenward.server.settings import config_file  # noqa: PLC0415 - heavy
+    from tokenward.server.commands.doctor_settings import settings_in_force  # noqa: PLC0415 - heavy
 
-    settings = session.settings()
-    file = config_file(session.config)
-    in_file = tomllib.loads(file.read_text("utf-8")) if file else {}
-    yield Finding("settings file", "ok", str(file) if file else "none")
-    for name in type(settings).model_fields:
-        if name in ("store", "user", "log_level") and getattr(session, name) is not None:
-            source = "option"
-        elif os.environ.get(f"TOKENWARD_{name.upper()}"):
-            source = f"TOKENWARD_{name.upper()}"
-        else:
-            source = "file" if name in in_file else "default"
-        yield Finding(name, "ok", f"{_value(settings, name)} ({source})")
-    yield from _missing_roots(settings.roots)
-    yield from _alerts(settings)
-
-
-def _missing_roots(roots: Sequence[Path]) -> Iterator[Finding]:
-    """Folders to count files in that are not there; without any of them no file can be counted."""
-    missing = [one for one in roots if not os.path.isdir(one)]  # noqa: PTH112 - answers also where it may not look
-    for one in missing:
-        yield Finding("roots", "broken" if len(missing) == len(roots) else "note", f"there is no folder {one}")
-
-
-def _alerts(settings: "Settings") -> Iterator[Finding]:
-    """Whether alert hooks could work here; none is run."""
-    for hook in settings.alert_hooks:
-        problem = hook.problem()
-        yield Finding(f"alert {hook.label}", "broken" if problem else "ok", problem or "usable; not run here")
-
-
-def _value(settings: "Settings", name: str) -> str:
-    from tokenward.server.settings import masked  # noqa: PLC0415 - heavy
-
-    if name == "store":
-        return masked(settings.store)
-    if name == "limits":
-        return f"{len(settings.limits)} set" if settings.limits else "none"
-    if name == "alerts":
-        return f"{len(settings.alerts)} set" if settings.alerts else "none"
-    if name == "tokenizers":
-        return f"{len(settings.tokenizers)} files" if settings.tokenizers else "none"
-    if name == "roots":
-        return os.pathsep.join(str(one) for one in settings.roots) or "none"
-    value: object = getattr(settings, name)
-    return str(value) if value not in ({}, "") else "none"
+    yield from settings_in_force(session)
 
 
 def _prices(session: Session) -> Iterator[Finding]:
@@ -150,7 +100,7 @@ def _prices(session: Session) -> Iterator[Finding]:
     from tokenward.price_update import PriceFile  # noqa: PLC0415 - heavy
 
     found = PriceFile(session.settings().prices_file).status()
-    yield Finding("prices", "note" if found.age_days is None else "ok", f"{found.source}, as of {found.date}")
+    yield Finding("price list", "note" if found.age_days is None else "ok", f"{found.source}, as of {found.date}")
     if found.warning:
         yield Finding("price file", "broken", found.warning)
 
@@ -222,12 +172,32 @@ def _pg_tiktoken(session: Session) -> Iterator[Finding]:
 
 
 def _show(console: "Console", findings: list[Finding]) -> None:
+    """What is worth a look comes last, where a terminal shows it."""
     from rich.text import Text  # noqa: PLC0415 - heavy
 
     from tokenward.server.commands.render import line, table  # noqa: PLC0415 - heavy
 
     styles = {"ok": "green", "note": "yellow", "broken": "bold red"}
-    rows = [(one.subject, Text(one.verdict, style=styles[one.verdict]), one.detail) for one in findings]
-    console.print(table(["what", "state", "detail"], rows))
-    broken = [one.subject for one in findings if one.verdict == "broken"]
-    line(console, f"Broken: {', '.join(broken)}." if broken else "All is well.")
+    ordered = sorted(findings, key=lambda one: list(styles).index(one.verdict))
+    rows = [(one.subject, Text(one.verdict, style=styles[one.verdict]), one.detail) for one in ordered]
+    _print(console, table(["what", "state", "detail"], rows))
+    broken, noted = (
+        ", ".join(dict.fromkeys(one.subject for one in findings if one.verdict == verdict))
+        for verdict in ("broken", "note")
+    )
+    if noted:
+        line(console, f"Worth a look: {noted}.")
+    line(console, f"Broken: {broken}." if broken else "Nothing is broken." if noted else "All is well.")
+
+
+def _print(console: "Console", made: "Table") -> None:
+    """A table; without a terminal, no line is filled up with blanks."""
+    from tokenward.server.commands.render import line  # noqa: PLC0415 - heavy
+
+    if console.is_terminal:
+        console.print(made)
+        return
+    with console.capture() as captured:
+        console.print(made)
+    for one in captured.get().splitlines():
+        line(console, one.rstrip())

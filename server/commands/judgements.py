@@ -115,8 +115,9 @@ def replay(
 def _span(
     context: "ToolContext", since: str | None, until: str | None, period: str | None, timezone: str | None
 ) -> tuple[int, int]:
-    from tokenward.tools.times import span_us  # noqa: PLC0415 - heavy
+    from tokenward.tools.times import asked_period  # noqa: PLC0415 - heavy
 
     if since is None and until is None and period is None:
         period = _DEFAULT_PERIOD
-    return span_us(since, until, period, context.service.clock(), context.timezone if timezone is None else timezone)
+    asked = asked_period(context, since, until, period, timezone)
+    return asked["start_us"], asked["end_us"]

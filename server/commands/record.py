@@ -97,8 +97,6 @@ def record(
 
     receipt = session.run(work)
     emit(receipt, as_json=as_json, show=lambda console: _show_receipt(console, receipt))
-    if receipt.overage:
-        warn("this usage goes beyond what was reserved or a limit allows; it is recorded all the same.")
     for warning in receipt.warnings or ():
         warn(warning)
 

@@ -71,15 +71,12 @@ def report(
 
     async def work(context: "ToolContext") -> "tuple[UsageReport, Mapping[str, tuple[UsageStats, ...]], Currency]":
         from tokenward.engine.reports.report import ReportRequest  # noqa: PLC0415 - heavy
-        from tokenward.tools.times import span_us  # noqa: PLC0415 - heavy
+        from tokenward.tools.times import asked_period  # noqa: PLC0415 - heavy
 
-        service, zone = context.service, context.timezone if timezone is None else timezone
-        start_us, end_us = span_us(since, until, period, service.clock(), zone)
+        service = context.service
         request = ReportRequest(
-            start_us=start_us,
-            end_us=end_us,
+            **asked_period(context, since, until, period, timezone),
             group_by=group_by,
-            timezone=zone,
             top=top,
             forecast_days=forecast_days,
             limit=rows,

@@ -1,6 +1,5 @@
 """``tokenward serve``: the MCP tools over standard input and output, or over HTTP."""
 
-from functools import partial
 from typing import Literal
 
 import click
@@ -49,4 +48,4 @@ def serve(
         flags["sse"] = True
     from tokenward.server.http.serve import serve_http  # noqa: PLC0415 - heavy
 
-    serve_http(partial(session.settings, tools=tools, http=flags or None))
+    serve_http(session.settings(tools=tools, http=flags or None))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
@@ -16,7 +16,8 @@ from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.server.auth.caller import principal_of
 from tokenward.server.crashes import log_crash
 from tokenward.server.http.admin_operations import Operation, UnknownLimit, operations
-from tokenward.server.http.openapi import DOCUMENT_PATH, openapi_document
+from tokenward.server.http.openapi import openapi_document
+from tokenward.server.http.paths import DOCUMENT_PATH
 from tokenward.server.http.problem import problem
 from tokenward.tools.definition import ToolContext
 from tokenward.tools.permission import run_for
@@ -25,14 +26,7 @@ from tokenward.tools.principal import Principal
 _MAX_PARAMETERS = 50
 
 Answer: TypeAlias = Callable[[Request, Principal], Awaitable[Response]]
-
-
-class Shared(Protocol):
-    """What gives the context that the whole process shares."""
-
-    async def get(self) -> ToolContext:
-        """The context, opened."""
-        ...
+Opened: TypeAlias = Callable[[], Awaitable[ToolContext]]
 
 
 class _Refused(Exception):  # noqa: N818 - it is an answer
@@ -45,15 +39,15 @@ class _Refused(Exception):  # noqa: N818 - it is an answer
         self.headers = headers
 
 
-def admin_routes(shared: Shared) -> list[Route]:
+def admin_routes(opened: Opened) -> list[Route]:
     """The routes of the admin API. They are to stand behind authentication, and refuse everybody where there is none.
 
     Args:
-        shared: Gives the context.
+        opened: Gives the context that the whole process shares.
     """
     answers: dict[str, dict[str, Answer]] = {DOCUMENT_PATH: {"GET": _document}}
     for one in operations():
-        answers.setdefault(one.path, {})[one.method] = _operation(one, shared)
+        answers.setdefault(one.path, {})[one.method] = _operation(one, opened)
     routes = [Route(path, _Endpoint(path, by_method)) for path, by_method in answers.items()]
     return [*routes, Route("/admin/{other:path}", _unknown)]
 
@@ -95,11 +89,11 @@ class _Endpoint:
         return await answer(request, principal)
 
 
-def _operation(one: Operation, shared: Shared) -> Answer:
+def _operation(one: Operation, opened: Opened) -> Answer:
     async def answer(request: Request, principal: Principal) -> Response:
         query = _query(request, one)
         given = await _body(request) if one.method == "PUT" else query
-        result = await run_for(principal, one.tool, given, shared.get)
+        result = await run_for(principal, one.tool, given, opened)
         return Response(result.model_dump_json(), media_type="application/json")
 
     return answer

@@ -1,17 +1,19 @@
 """What the admin API can do: functions like the tools', which no agent is given."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from tokenward.engine.errors import InvalidInput, in_range
+from tokenward.engine.errors import InvalidInput, TokenwardError, in_range
 from tokenward.engine.limits import MAX_LIMIT, LimitQuery, Metric, TokenLimit, amount_value, counted_in
 from tokenward.engine.reports.cursor import Cursor, opened, signed
 from tokenward.engine.reports.report import MAX_ROWS, GroupBy, ReportRequest
 from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.engine.windows import Window
+from tokenward.server.crashes import log_crash
 from tokenward.server.http.admin_models import (
     Amount,
     CalendarZone,
@@ -35,14 +37,17 @@ from tokenward.server.http.admin_models import (
     amount_of,
     limit_fields,
 )
+from tokenward.server.http.paths import LIMITS_PATH, QUOTA_PATH, USAGE_PATH
 from tokenward.tools.check_quota import QuotaAnswer, check_quota
 from tokenward.tools.definition import Result, Tool, ToolContext
-from tokenward.tools.times import span_us
+from tokenward.tools.times import asked_period
 from tokenward.tools.usage_report import Report, report_page
 
 Method: TypeAlias = Literal["GET", "PUT", "DELETE"]
 
 _LOG = logging.getLogger(__name__)
+
+_Outcome = TypeVar("_Outcome")
 
 
 class UnknownLimit(InvalidInput):
@@ -96,18 +101,49 @@ async def set_limit(
     made = TokenLimit(subject, metric, window, amount_of(metric, limit), counted, zone)
     standing = await (await context.service.ledger()).limits_page(LimitQuery(subject, metric, window))
     if standing != [made]:  # setting it anew would count all of its window again, while others wait
-        await context.service.set_limit(made)
-        _log_change(context, f"set {made.label} to at most {limit}", made, limit=amount_value(metric, made.limit))
+
+        async def change() -> None:
+            await context.service.set_limit(made)
+            _log_change(context, f"set {made.label} to at most {limit}", made, limit=amount_value(metric, made.limit))
+
+        await _whole(change())
     return LimitSet.model_validate(limit_fields(made))
 
 
 async def delete_limit(context: ToolContext, *, subject: Subject, metric: Metric, window: Window) -> LimitDeleted:
     """Delete a limit. What was used stays in the ledger."""
     named = TokenLimit(subject, metric, window, 0)
-    if not await context.service.delete_limit(subject, metric, window):
+
+    async def change() -> bool:
+        deleted = await context.service.delete_limit(subject, metric, window)
+        if deleted:
+            _log_change(context, f"deleted {named.label}", named)
+        return deleted
+
+    await context.service.ledger()  # connecting it is nothing to finish for somebody who has left
+    if not await _whole(change()):
         raise UnknownLimit(named.label)
-    _log_change(context, f"deleted {named.label}", named)
     return LimitDeleted(subject=subject, metric=metric, window=window)
+
+
+async def _whole(change: Coroutine[None, None, _Outcome]) -> _Outcome:
+    """A change and the line about it, which whoever asked for it cannot part by leaving: the store ends what it began.
+
+    The store holds its own task until the change is made, and with it this one, which waits for that.
+    """
+    task = asyncio.create_task(change)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_ended_alone)
+        raise
+
+
+def _ended_alone(task: "asyncio.Task[Any]") -> None:
+    """What goes wrong when nobody waits any more would be logged by asyncio, with its message."""
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, TokenwardError):
+        log_crash("a change of limits", error)
 
 
 def _no_empty(**given: str | None) -> None:
@@ -156,13 +192,9 @@ async def usage(
     """What was used and what it cost, of everybody or of one user, model, group or session."""
     _no_empty(user=user, model=model, period=period)
     in_range("rows", rows, 1, MAX_ROWS)
-    zone = context.timezone if timezone is None else timezone
-    start_us, end_us = span_us(start, end, period, context.service.clock(), zone)
     request = ReportRequest(
-        start_us=start_us,
-        end_us=end_us,
+        **asked_period(context, start, end, period, timezone),
         group_by=group_by,
-        timezone=zone,
         top=top,
         forecast_days=forecast_days,
         limit=rows,
@@ -238,16 +270,16 @@ class Operation:
 def operations() -> tuple[Operation, ...]:
     """Everything the admin API does, in the order of its document."""
     return (
-        Operation("GET", "/admin/limits", list_limits, Limits),
+        Operation("GET", LIMITS_PATH, list_limits, Limits),
         Operation(
             "PUT",
-            "/admin/limits",
+            LIMITS_PATH,
             set_limit,
             LimitSet,
             {"allOf": [_AMOUNT_BY_METRIC, _MODE_BY_WINDOW]},
             {"list_limits": _LIMIT_NAME, "delete_limit": _LIMIT_NAME},
         ),
-        Operation("DELETE", "/admin/limits", delete_limit, LimitDeleted, may_miss=True),
-        Operation("GET", "/admin/quota", quota_status, QuotaAnswer),
-        Operation("GET", "/admin/usage", usage, Report),
+        Operation("DELETE", LIMITS_PATH, delete_limit, LimitDeleted, may_miss=True),
+        Operation("GET", QUOTA_PATH, quota_status, QuotaAnswer),
+        Operation("GET", USAGE_PATH, usage, Report),
     )

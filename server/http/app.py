@@ -17,13 +17,13 @@ from tokenward.server.auth.door import authenticated, metadata_routes
 from tokenward.server.http.admin import admin_routes
 from tokenward.server.http.drain import Drain
 from tokenward.server.http.endpoint import McpEndpoint
-from tokenward.server.http.guard import Guard
-from tokenward.server.http.health import ALIVE_PATH, READY_PATH, health_routes
+from tokenward.server.http.guard import Guard, open_to_pages
+from tokenward.server.http.health import health_routes
 from tokenward.server.http.limits import Limits
-from tokenward.server.http.metrics import METRICS_PATH, metrics_are_open, metrics_routes
-from tokenward.server.http.replies import MCP_PATH
+from tokenward.server.http.metrics import metrics_are_open, metrics_routes
+from tokenward.server.http.paths import ALIVE_PATH, MCP_PATH, METRICS_PATH, READY_PATH
 from tokenward.server.http.shared import SharedContext
-from tokenward.server.http.shares import StreamShares
+from tokenward.server.http.shares import Shares
 from tokenward.server.http.sse import Bounds, sse_routes
 from tokenward.server.settings import Settings
 from tokenward.server.strict import StrictServer
@@ -90,7 +90,7 @@ def build_app(
     guarded: list[BaseRoute] = []
     if settings.auth.enabled:
         server.principal_of = principal_of
-        guarded += admin_routes(shared)
+        guarded += admin_routes(shared.get)
     if http.sse:
         bounds = Bounds(drain, http.max_body_bytes, http.max_concurrency, http.request_timeout_seconds)
         guarded += sse_routes(server, bounds)
@@ -99,7 +99,7 @@ def build_app(
         guarded += metrics
     rooms: ASGIApp = _Rooms({MCP_PATH: endpoint}, Starlette(routes=guarded))
     if settings.auth.enabled:
-        rooms = StreamShares(rooms, http.max_concurrency)
+        rooms = Shares(rooms, http.max_concurrency)
     behind = authenticated(rooms, settings.auth)
 
     open_to_all = [*health_routes(shared, drain), *metadata_routes(settings.auth)]
@@ -115,6 +115,7 @@ def build_app(
         drain=drain,
         always_open=(ALIVE_PATH, READY_PATH, METRICS_PATH),
     )
+    app = open_to_pages(app, http.allowed_origins)
     app = Guard(app, host=http.host, allowed_hosts=http.allowed_hosts, allowed_origins=http.allowed_origins)
     return stripped(RequestMetrics(app, telemetry.performance))
 

@@ -1,9 +1,13 @@
 """httptools with a bound on everything that is no body. It is an extra: imported only where it is installed."""
 
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 MAX_HEAD_BYTES = 64 * 2**10
 """The longest request line and headers together, as h11 has it; also the longest trailers."""
@@ -17,6 +21,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _too_long = False
     _without_end_bytes = 0
     """How many bytes have come that completed no head and brought no body."""
+    _at_work: RequestResponseCycle | None = None
+    """What is being answered; ``cycle`` is the last request that has come, which may have to wait for it."""
 
     def data_received(self, data: bytes) -> None:
         """Take what came, and refuse what goes on without an end."""
@@ -55,6 +61,17 @@ class BoundedProtocol(HttpToolsProtocol):
         """The request is whole."""
         self._gets_on = True
         super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell what is being answered that its client has left; the original tells the last request that has come."""
+        if self._at_work is not None and not self._at_work.response_complete:
+            self._at_work.disconnected = True
+            self._at_work.message_event.set()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        self._at_work = cycle
+        super()._start_asgi_task(cycle, app)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be read, and close."""

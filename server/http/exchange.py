@@ -16,7 +16,6 @@ _PATIENCE_SECONDS = 0.25
 
 _FAREWELL_SECONDS = 0.5
 
-
 _UNREAD_BYTES = 64 * 2**20
 _UNREAD_SECONDS = 10.0
 """Of a request that is too long so much is thrown away, at most: closing on what is unread would reset the connection,
@@ -59,7 +58,8 @@ class Exchange:
         self._max_body_bytes = max_body_bytes
         self._arrival_seconds = arrival_seconds
         self._ending: CancelScope | None = None
-        self._asked = self._arrived = self._impatient = self._app_watches = False
+        self._asked = self._impatient = self._app_watches = False
+        self._arrived = not _brings_body(scope)
         self._begun = self._complete = self._of_known_length = False
         self._watching: asyncio.Task[None] | None = None
         self.left = False
@@ -96,8 +96,8 @@ class Exchange:
         """Whether the request itself says so."""
         return _declared_length(self._scope) > self._max_body_bytes
 
-    async def refuse_length(self) -> None:
-        """Answer at once, and end the answer when the client has sent the rest, or too much of it."""
+    async def refuse_length(self, *, unread: bool = True) -> None:
+        """Answer at once, and end the answer when the client has sent the rest, if any, or too much of it."""
         detail = f"The request is longer than {self._max_body_bytes} bytes."
         answer = refusal(self._scope, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail)
 
@@ -106,8 +106,9 @@ class Exchange:
 
         if not self._begun:
             await answer(self._scope, self._receive, hold_open)
-            with anyio.move_on_after(_UNREAD_SECONDS):
-                await self._throw_away()
+            if unread:
+                with anyio.move_on_after(_UNREAD_SECONDS):
+                    await self._throw_away()
             await self._pass_on({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _throw_away(self) -> None:
@@ -123,6 +124,8 @@ class Exchange:
             self._app_watches = True
             return await self._receive()
         self._asked = True
+        if self._arrived:
+            return {"type": "http.request", "body": b"", "more_body": False}
         with anyio.move_on_after(self._arrival_seconds):
             body = await self._read()
             if body is None:
@@ -145,11 +148,11 @@ class Exchange:
                 return None
             chunk: bytes = message.get("body", b"")
             length += len(chunk)
+            more = message.get("more_body", False)
             if length > self._max_body_bytes:
-                await self.refuse_length()
+                await self.refuse_length(unread=more)
                 return None
             chunks.append(chunk)
-            more = message.get("more_body", False)
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _lose_patience(self) -> None:
@@ -181,6 +184,10 @@ class Exchange:
         elif message["type"] == "http.response.body":
             self._complete = not message.get("more_body", False)
         await self._send(message)
+
+
+def _brings_body(scope: Scope) -> bool:
+    return _declared_length(scope) > 0 or any(name == b"transfer-encoding" for name, _ in scope["headers"])
 
 
 def _declared_length(scope: Scope) -> int:

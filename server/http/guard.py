@@ -1,7 +1,8 @@
 """Which requests are meant for this server: the checks of Host and Origin, on every route.
 
 A web page can make a browser ask any address, and by DNS rebinding under a name of the page's own. Such a request
-carries that name as its Host, and the page's as its Origin; requests with names that are not ours are refused.
+carries that name as its Host, and the page's as its Origin; requests with names that are not ours are refused. Pages
+that were allowed are told to their browser, which keeps the answers from them else (CORS).
 """
 
 import re
@@ -10,6 +11,7 @@ from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TypeAlias
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tokenward.server.http.replies import refusal
@@ -18,6 +20,16 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _ANY = "*"
 _PLACE = re.compile(r"(\[[0-9a-f:.]+\]|[^\[\]:/@\s]+)(?::\d{1,5})?")
 _SCHEMES = ("http://", "https://")
+
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
+_ASKED_WITH = (
+    *("authorization", "last-event-id"),
+    *("mcp-protocol-version", "mcp-session-id", "mcp-method", "mcp-name"),
+)
+"""What clients of MCP and of the admin API send, beside the headers that Starlette always allows (``Accept``,
+``Content-Type``). ``Mcp-Param-…`` is not in it: no tool asks for such a header."""
+_READABLE = ("mcp-session-id", "mcp-protocol-version", "retry-after", "www-authenticate")
+_MAX_AGE_SECONDS = 600
 
 _Headers: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -41,7 +53,7 @@ class Guard:
     ) -> None:
         self._app = app
         self._hosts = _LOOPBACK_NAMES | {bracketed(host)} | {one.lower() for one in allowed_hosts}
-        self._origins = frozenset(one.lower().rstrip("/") for one in allowed_origins)
+        self._origins = frozenset(as_sent(allowed_origins))
         self._any_address = is_everywhere(host)
         self._loopback_only = is_loopback(host)
 
@@ -80,6 +92,30 @@ class Guard:
             return True
         match = _PLACE.fullmatch(place)
         return self._loopback_only and match is not None and match[1] in _LOOPBACK_NAMES
+
+
+def open_to_pages(app: ASGIApp, allowed_origins: Collection[str]) -> ASGIApp:
+    """An application whose answers, errors too, browsers give to pages of these origins; without any, the application.
+
+    It answers preflights itself, for a browser sends no token with them. Credentials of the browser's own, such as
+    cookies, are not asked for. Stands behind the guard, which refuses other origins.
+    """
+    if not allowed_origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=as_sent(allowed_origins),
+        allow_methods=_METHODS,
+        allow_headers=_ASKED_WITH,
+        allow_private_network=True,  # a page of the internet asks a server on this machine or network
+        expose_headers=_READABLE,
+        max_age=_MAX_AGE_SECONDS,
+    )
+
+
+def as_sent(origins: Collection[str]) -> list[str]:
+    """Origins as browsers write them."""
+    return [one.lower().rstrip("/") for one in origins]
 
 
 def is_loopback(host: str) -> bool:

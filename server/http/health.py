@@ -10,10 +10,8 @@ from starlette.routing import Route
 from tokenward.engine.errors import TokenwardError
 from tokenward.server.crashes import log_crash
 from tokenward.server.http.drain import Drain
+from tokenward.server.http.paths import ALIVE_PATH, READY_PATH
 from tokenward.server.http.shared import SharedContext
-
-ALIVE_PATH = "/healthz"
-READY_PATH = "/readyz"
 
 _PATIENCE_SECONDS = 5.0
 """A store that takes longer to answer is as good as none."""
@@ -52,7 +50,7 @@ async def _problem(shared: SharedContext) -> str | None:
         _LOG.warning("Not ready: %s", error)
         return "store unavailable"
     except Exception as error:  # noqa: BLE001 - whatever is wrong with the store, the server is not ready
-        log_crash("/readyz", error)
+        log_crash(READY_PATH, error)
         return "store unavailable"
     return None if current else "schema not current"
 

@@ -10,7 +10,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tokenward.server.calls import NEVER_ANSWERED
 from tokenward.server.http.drain import Drain
 from tokenward.server.http.exchange import Exchange
-from tokenward.server.http.replies import CUT_OFF, MCP_PATH, SSE_PATH, TOO_LONG
+from tokenward.server.http.paths import MCP_PATH, SSE_PATH
+from tokenward.server.http.replies import CUT_OFF, TOO_LONG
 
 _RETRY_AFTER = {"Retry-After": "1"}
 _HANDSHAKE_VERSIONS = frozenset(one.encode() for one in HANDSHAKE_PROTOCOL_VERSIONS)

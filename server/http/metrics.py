@@ -11,13 +11,12 @@ from starlette.routing import Route
 from tokenward.engine.errors import Forbidden, TokenwardError
 from tokenward.server.auth.caller import principal_of
 from tokenward.server.http.guard import is_loopback
+from tokenward.server.http.paths import METRICS_PATH
 from tokenward.server.http.problem import problem
 from tokenward.server.http.shared import SharedContext
 from tokenward.server.settings import Settings
 from tokenward.server.version import package_version
 from tokenward.service import Tokenward
-
-METRICS_PATH = "/metrics"
 
 STORE_SECONDS = 2.0
 """How long a scrape waits for the store; Prometheus gives up after 10 by default."""

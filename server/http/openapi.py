@@ -7,10 +7,9 @@ from pydantic.json_schema import models_json_schema
 
 from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.server.http.admin_operations import Operation, operations
+from tokenward.server.http.paths import DOCUMENT_PATH
 from tokenward.server.http.problem import PROBLEM_SCHEMA, PROBLEM_TYPE
 from tokenward.server.version import package_version
-
-DOCUMENT_PATH = "/admin/openapi.json"
 
 _DESCRIPTION = """\
 For whoever runs agents: sets the limits they work under, and reads what they used. Every request needs a bearer token \
@@ -26,8 +25,9 @@ _PROBLEMS = {
     "415": "The body is not JSON.",
     "421": "The Host is none of this server's.",
     "429": "The token came too often; come again after Retry-After seconds.",
-    "503": "The ledger cannot be reached or the server is busy; come again after Retry-After seconds.",
-    "504": "The request took too long.",
+    "503": "The ledger or the authorization server cannot be reached, or the server is busy or ends; come again after "
+    "Retry-After seconds. What was to be changed may have been.",
+    "504": "The request took too long. What was to be changed may have been.",
 }
 _AT_THE_DOOR = ("401", "403", "429", "503")
 """Where the token is looked at, errors are as in OAuth (RFC 6750)."""

@@ -7,18 +7,18 @@ from http import HTTPStatus
 from starlette.responses import Response
 from starlette.types import Scope
 
+from tokenward.server.http.paths import MCP_PATH
 from tokenward.server.http.problem import problem
-
-MCP_PATH = "/mcp"
-SSE_PATH = "/sse"
-MESSAGES_PATH = "/messages/"
 
 REFUSED = -32000
 """JSON-RPC leaves -32000 to -32099 to servers."""
 
 TOO_LONG = "The request took too long and was ended. Ask for less at once."
 
-CUT_OFF = "The server ended before this was done; whether it will be is unknown. Send it again, same idempotency_key."
+CUT_OFF = (
+    "The server ended before this was done; whether it will be is unknown. Send it again, with the same "
+    "idempotency_key if it has one."
+)
 
 
 def refusal(scope: Scope, status: HTTPStatus, detail: str, *, headers: Mapping[str, str] | None = None) -> Response:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from datetime import date
 from functools import partial
 from math import ceil
 from types import FrameType
@@ -20,15 +21,17 @@ from sse_starlette.sse import AppStatus
 from starlette.types import ASGIApp
 
 from tokenward.engine.errors import ConfigurationError
+from tokenward.server.ending import ending_signals
 from tokenward.server.http.app import build_app
 from tokenward.server.http.drain import Drain
 from tokenward.server.http.guard import bracketed, is_loopback
-from tokenward.server.http.replies import MCP_PATH
+from tokenward.server.http.paths import MCP_PATH
 from tokenward.server.http.settings import HttpSettings
 from tokenward.server.http.wire import protocol_class
 from tokenward.server.http.workers import Workers, hear_signals
+from tokenward.server.price_settings import day_of_prices
 from tokenward.server.settings import Settings
-from tokenward.server.telemetry.logs import announce
+from tokenward.server.telemetry.logs import announce, set_up_logging
 
 _LINGER_SECONDS = 0.25
 """Requests that are on their way when the server is told to end are waited for so long."""
@@ -44,30 +47,33 @@ _BACKLOG = 2048
 _SILENCE_TICKS = 100
 """A connection is closed that brings no whole request in so many tenths of a second, or in twice as many at most."""
 
+UNREAD_TICKS = 600
+"""A connection is closed whose client reads nothing of an answer for so many tenths of a second, or twice as many at
+most; nginx, too, waits a minute (``send_timeout``)."""
+
 _KEEP_ALIVE_SECONDS = 75
 """How long a connection may be idle: longer than balancers keep theirs (nginx: 60 s), so that none sends a request on
 one that is being closed."""
 
+_SAY_SECONDS = 1.0
+"""The most that the last line of the log may take."""
+
 _LOG = logging.getLogger(__name__)
 
 
-def serve_http(load: Callable[[], Settings]) -> None:
+def serve_http(settings: Settings) -> None:
     """Serve until the process is told to end.
-
-    Args:
-        load: Gives the settings in force; also to workers, to which it goes by pickling.
 
     Raises:
         ConfigurationError: The settings cannot be served, or the address cannot be listened on.
     """
-    settings = load()
     check_servable(settings)
     listener = listen(settings.http)
     ready = partial(announce, settings, f"Listening on {address(settings.http, listener)}")
     if settings.http.workers == 1:
         serve_on(listener, settings, ready)
         return
-    work, end_seconds = partial(_serve_as_worker, load), settings.http.drain_seconds + _END_SECONDS
+    work, end_seconds = partial(_serve_as_worker, handed_over(settings)), settings.http.drain_seconds + _END_SECONDS
     Workers(listener, work, settings.http.workers, end_seconds=end_seconds, ready=ready).run()
 
 
@@ -111,8 +117,24 @@ def address(http: HttpSettings, listener: socket.socket) -> str:
     return f"http://{bracketed(http.host)}:{listener.getsockname()[1]}{MCP_PATH}"
 
 
-def _serve_as_worker(load: Callable[[], Settings], listener: socket.socket, ready: Callable[[], object]) -> None:
-    serve_on(listener, load(), ready)
+def handed_over(settings: Settings) -> Settings:
+    """The same settings, not checked again, for a process that cannot read their file: it may say something else now.
+
+    Their own class, which knows that file, is not pickled; all that is asked of it later is the day of prices.
+    """
+    values, day = dict(settings), day_of_prices(settings.model_config.get("toml_file"))
+    if day != "unknown":
+        dated = {"date": date.fromisoformat(day)}
+        values["prices"] = {
+            name: tuple(one if one.date else one.model_copy(update=dated) for one in several)
+            for name, several in settings.prices.items()
+        }
+    return Settings.model_construct(settings.model_fields_set, **values)
+
+
+def _serve_as_worker(settings: Settings, listener: socket.socket, ready: Callable[[], object]) -> None:
+    set_up_logging(settings)
+    serve_on(listener, settings, ready)
 
 
 def serve_on(listener: socket.socket, settings: Settings, ready: Callable[[], object]) -> None:
@@ -121,11 +143,11 @@ def serve_on(listener: socket.socket, settings: Settings, ready: Callable[[], ob
     Server(build_app(settings, drain=drain), drain, settings.http.drain_seconds, ready=ready).run([listener])
 
 
-def _waiting(listener: socket.socket) -> list[socket.socket]:
+def waiting_connections(listener: socket.socket) -> list[socket.socket]:
     """The connections that the kernel has made and nobody has accepted: closing the listener would reset them."""
     listener.setblocking(False)
     waiting: list[socket.socket] = []
-    with suppress(BlockingIOError):
+    with suppress(OSError):  # there are no more, or this process may not open more
         while True:
             waiting.append(listener.accept()[0])
             waiting[-1].setblocking(False)
@@ -133,9 +155,17 @@ def _waiting(listener: socket.socket) -> list[socket.socket]:
 
 
 def _leave() -> None:
-    """End this process as it is. Those whose work it cut off were told."""
-    _LOG.warning("The process did not end in time and is left as it is.")
-    os._exit(0)
+    """End this process as it is. Those whose work it cut off were told.
+
+    What keeps it may be a log that nobody reads.
+    """
+    said = threading.Thread(target=_LOG.warning, args=["The process did not end in time and is left as it is."])
+    said.daemon = True
+    try:
+        said.start()  # refused while the interpreter waits, at its own end, for a thread that does not come to one
+        said.join(_SAY_SECONDS)
+    finally:
+        os._exit(0)
 
 
 def _is_silent(connection: object) -> bool:
@@ -184,6 +214,7 @@ class Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
         self._ready = ready
         self._silent: set[object] = set()
+        self._unread: dict[object, tuple[object, int]] = {}
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start; a worker ends when the process that looks after it does, however that ended."""
@@ -200,22 +231,37 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """End in good order, but in any case: this process too, which nobody looks after."""
         super().handle_exit(sig, frame)
-        last_resort = threading.Timer(self._drain_seconds + _END_SECONDS, _leave)
-        last_resort.daemon = True
-        last_resort.start()
+        self._end_in_any_case()
 
     def _end_with(self, loop: asyncio.AbstractEventLoop, parent: int) -> None:
         loop.remove_reader(parent)
         self.should_exit = True
+        self._end_in_any_case()
+
+    def _end_in_any_case(self) -> None:
+        last_resort = threading.Timer(self._drain_seconds + _END_SECONDS, _leave)
+        last_resort.daemon = True
+        last_resort.start()
 
     async def on_tick(self, counter: int) -> bool:
-        """Close connections that bring no request, or only a part of one; the original waits for it for ever."""
+        """Close connections that bring no request, or only a part of one, or whose answers nobody reads.
+
+        The original waits for either for ever.
+        """
         if counter % _SILENCE_TICKS == 0:
             silent = {one for one in self.server_state.connections if _is_silent(one)}
             for one in silent:
                 if one in self._silent:
                     one.shutdown()
             self._silent = set(silent)
+        if counter % UNREAD_TICKS == 0:
+            before, self._unread = self._unread, {}
+            for one in list(self.server_state.connections):
+                exchange, now = getattr(one, "cycle", None), one.transport.get_write_buffer_size()
+                self._unread[one] = (exchange, now)
+                then, bytes_ = before.get(one, (None, 0))
+                if then is exchange and 0 < bytes_ <= now:
+                    one.transport.abort()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -223,7 +269,7 @@ class Server(uvicorn.Server):
         self._drain.begin()
         loop = asyncio.get_running_loop()
         over_at = loop.time() + self._drain_seconds
-        arrived = [one for listener in sockets or () for one in _waiting(listener)]
+        arrived = [one for listener in sockets or () for one in waiting_connections(listener)]
         for server in self.servers:
             server.close()
         for one in arrived:
@@ -240,8 +286,7 @@ class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Generator[None]:
         """Take signals; unlike the original, do not end the process by the same signal afterwards."""
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        before = {number: signal.signal(number, self.handle_exit) for number in ending_signals()}
         hear_signals()
         try:
             yield

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from tokenward.engine.errors import InvalidInput, shown
 
 _ANY = "*"
+_DAY_SECONDS = 86_400
 _HOST = re.compile(r"\[[0-9a-f:.]+\](:\d{1,5})?|[^\[\]:/@\s*?#,]+(:\d{1,5})?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s*?#,]+/?|null")
 
@@ -19,11 +20,11 @@ class HttpSettings(BaseModel):
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         allowed_hosts: Further values of the Host header that are answered, ``name`` or ``name:port``.
-        allowed_origins: Further values of the Origin header that are answered.
+        allowed_origins: Web pages that may ask and read the answers (CORS), as ``https://name:port``; ``*`` is any.
         max_body_bytes: The longest request.
         max_concurrency: How many requests are worked on at once; more are told to come again.
-        request_timeout_seconds: The most that a request may take.
-        drain_seconds: How long the work in progress may go on when the server is told to end.
+        request_timeout_seconds: The most that a request may take; a day at most.
+        drain_seconds: How long the work in progress may go on when the server is told to end; a day at most.
         workers: Processes that share the port.
         sse: Serve the legacy ``/sse`` and ``/messages/`` too.
         insecure: Listen beyond loopback without authentication.
@@ -37,8 +38,8 @@ class HttpSettings(BaseModel):
     allowed_origins: tuple[str, ...] = ()
     max_body_bytes: Annotated[int, Field(ge=1_024)] = 4 * 2**20
     max_concurrency: Annotated[int, Field(ge=1)] = 256
-    request_timeout_seconds: Annotated[float, Field(gt=0)] = 120.0
-    drain_seconds: Annotated[float, Field(ge=0)] = 10.0
+    request_timeout_seconds: Annotated[float, Field(gt=0, le=_DAY_SECONDS)] = 120.0
+    drain_seconds: Annotated[float, Field(ge=0, le=_DAY_SECONDS)] = 10.0
     workers: Annotated[int, Field(ge=1, le=256)] = 1
     sse: bool = False
     insecure: bool = False

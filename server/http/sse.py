@@ -17,7 +17,6 @@ from mcp.server.sse import SseServerTransport
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.message import SessionMessage
 from mcp_types import (
-    INVALID_REQUEST,
     ErrorData,
     JSONRPCError,
     JSONRPCMessage,
@@ -34,7 +33,8 @@ from tokenward.server.calls import NEVER_ANSWERED, OpenCalls
 from tokenward.server.frames import UnreadableLine, read_message, write_message
 from tokenward.server.http.drain import Drain
 from tokenward.server.http.endpoint import off_loop
-from tokenward.server.http.replies import MESSAGES_PATH, REFUSED, SSE_PATH, TOO_LONG, refusal
+from tokenward.server.http.paths import MESSAGES_PATH, SSE_PATH
+from tokenward.server.http.replies import REFUSED, TOO_LONG, refusal
 from tokenward.server.strict import StrictServer
 
 _SESSION_ID = re.compile(r"[0-9a-f]{32}")
@@ -178,7 +178,7 @@ class _Sessions:
             async def give_up(request_id: RequestId) -> None:
                 with suppress(*_ENDED):
                     await to_server.send(SessionMessage(_cancellation(request_id)))
-                    await write.send(SessionMessage(_refusal(request_id, REFUSED, TOO_LONG)))
+                    await write.send(SessionMessage(_refusal(request_id, TOO_LONG)))
 
             def begin_to_give_up(request_id: RequestId) -> None:
                 group.start_soon(give_up, request_id)
@@ -217,22 +217,20 @@ class _SessionCalls:
         self._timeout_seconds = timeout_seconds
         self._give_up = give_up
         self._calls = OpenCalls()
-        self._streams = OpenCalls()
 
     def heard(self, message: JSONRPCMessage) -> JSONRPCError | None:
         """Take account of a client's message; a request that cannot be taken on is answered here."""
-        for one in (self._calls, self._streams):
-            one.heard(message)
+        self._calls.heard(message)
         if not isinstance(message, JSONRPCRequest):
             return None
-        if message.id in self._calls or message.id in self._streams:
-            return _refusal(message.id, INVALID_REQUEST, "A request with this id is still open; give each its own.")
+        if (problem := self._calls.refusal(message)) is not None:
+            return problem
         try:
             self._places.acquire_nowait()
         except anyio.WouldBlock:
-            return _refusal(message.id, REFUSED, "Too much is being worked on. Come again.")
+            return _refusal(message.id, "Too much is being worked on. Come again.")
         if message.method == NEVER_ANSWERED:
-            self._streams.add(message, self._places.release)
+            self._calls.add(message, self._places.release)
         else:
             loop = asyncio.get_running_loop()
             timer = loop.call_later(self._timeout_seconds, self._expire, message.id)
@@ -241,8 +239,7 @@ class _SessionCalls:
 
     def said(self, message: JSONRPCMessage) -> None:
         """Take account of what the server says."""
-        for one in (self._calls, self._streams):
-            one.said(message)
+        self._calls.said(message)
 
     async def all_answered(self) -> None:
         """Wait until no call is open."""
@@ -250,8 +247,7 @@ class _SessionCalls:
 
     def close_all(self) -> None:
         """Take account of the session's end."""
-        for one in (self._calls, self._streams):
-            one.close_all()
+        self._calls.close_all()
 
     def _expire(self, request_id: RequestId) -> None:
         self._calls.close(request_id)
@@ -262,8 +258,8 @@ class _SessionCalls:
         self._places.release()
 
 
-def _refusal(request_id: RequestId, code: int, message: str) -> JSONRPCError:
-    return JSONRPCError(jsonrpc="2.0", id=request_id, error=ErrorData(code=code, message=message))
+def _refusal(request_id: RequestId, message: str) -> JSONRPCError:
+    return JSONRPCError(jsonrpc="2.0", id=request_id, error=ErrorData(code=REFUSED, message=message))
 
 
 def _cancellation(request_id: RequestId) -> JSONRPCNotification:

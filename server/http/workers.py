@@ -7,29 +7,91 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
 from multiprocessing.resource_tracker import ensure_running
 from typing import TypeAlias
 
-from tokenward.engine.errors import ConfigurationError
+from tokenward.engine.errors import ConfigurationError, TokenwardError
+from tokenward.server.crashes import log_crash
+from tokenward.server.ending import ending_signals
 
 Work: TypeAlias = Callable[[socket.socket, Callable[[], object]], None]
 """Serves on a socket; calls the other thing when it does."""
 
-_EARLY_SECONDS = 5.0
-_MAX_FAILURES = 3
-"""A worker that ends early is started again, but not more often than so many times in a row."""
-_ROW_SECONDS = 60.0
-"""What ended longer ago is of another row."""
+_LONG_SECONDS = 60.0
+"""A worker that ends before it has served so long has failed."""
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_MAX_FAILURES = 3
+"""Where nobody serves, and more workers in a row have failed in every place, no more are started."""
 
 _SPAWN = multiprocessing.get_context("spawn")
 
 _LOG = logging.getLogger(__name__)
+
+
+def pause_seconds(failures: int) -> float:
+    """How long a place stays empty after so many failures in a row: a second, then twice as long each time, to 64."""
+    return 2.0 ** min(failures - 1, 6) if failures else 0.0
+
+
+class _Worker:
+    """A process that is to serve, or does. What it does it is handed by a pipe, which nobody else can read."""
+
+    def __init__(self, work: Work, listener: socket.socket, now: Callable[[], float]) -> None:
+        self._now = now
+        self._serves_since: float | None = None
+        self._pipe, its = _SPAWN.Pipe()
+        self.process = _SPAWN.Process(target=_serve, args=(listener, its))
+        with its, _signals_held():
+            self.process.start()
+        # Arguments of a process are written to a pipe of which this one holds both ends: for ever, if that one has died
+        # before it reads them. This fails then.
+        self._pipe.send(work)
+
+    @property
+    def watched(self) -> list[Connection | int]:
+        """What can be read when there is something to look at."""
+        return [self.process.sentinel, *([] if self.serves() else [self._pipe])]
+
+    def serves(self) -> bool:
+        """Whether it has said that it does."""
+        if self._serves_since is None and self._pipe.poll():
+            with suppress(EOFError, OSError):  # it has ended
+                self._pipe.recv_bytes()
+                self._serves_since = self._now()
+        return self._serves_since is not None
+
+    def served_seconds(self) -> float:
+        """How long it has served."""
+        since = self._serves_since if self.serves() else None
+        return 0.0 if since is None else self._now() - since
+
+    def tell_end(self) -> None:
+        """Have it end: at once if it does not serve yet, for it has accepted nothing, and would keep the port open."""
+        if self.serves():
+            self.process.terminate()
+        else:
+            self.process.kill()
+
+    def see_end(self, seconds: float) -> None:
+        """Wait for its end."""
+        self.process.join(seconds)
+        if self.process.exitcode is None:
+            _LOG.warning("A worker did not end in time and was killed.")
+            self.process.kill()
+            self.process.join()
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where one worker is at work, and then another: who, how many in a row have failed, and when the next starts."""
+
+    worker: _Worker | None = None
+    failures: int = 0
+    due_at: float = 0.0
 
 
 class Workers:
@@ -39,9 +101,9 @@ class Workers:
         listener: What all of them listen on.
         work: What each does, until it is told to end by SIGTERM. It goes to the worker's process by pickling.
         number: How many.
-        end_seconds: A worker that takes longer to end is killed.
+        end_seconds: A worker that takes longer to end is killed; one that does not serve yet, at once.
         now: Seconds that only grow.
-        restart_seconds: How long the place of a worker that ended early stays empty.
+        pause: How many seconds a place stays empty after so many failures in a row.
         ready: Is called when the first of them serves.
     """
 
@@ -53,19 +115,20 @@ class Workers:
         *,
         end_seconds: float,
         now: Callable[[], float] = time.monotonic,
-        restart_seconds: float = 1.0,
+        pause: Callable[[int], float] = pause_seconds,
         ready: Callable[[], object] = lambda: None,
     ) -> None:
         self._listener = listener
         self._work = work
-        self._number = number
         self._end_seconds = end_seconds
         self._now = now
-        self._restart_seconds = restart_seconds
+        self._pause = pause
         self._ready = ready
-        self._serving, self._tell_serving = _SPAWN.Pipe(duplex=False)
-        self._processes: list[SpawnProcess] = []
-        self._started_at: dict[int, float] = {}
+        self._places = [_Place(due_at=now()) for _ in range(number)]
+
+    @property
+    def _workers(self) -> list[_Worker]:
+        return [place.worker for place in self._places if place.worker]
 
     def run(self) -> None:
         """Serve until this process is told to end.
@@ -75,55 +138,66 @@ class Workers:
         """
         with _told_to_end() as told:
             try:
-                self._processes = [self._started() for _ in range(self._number)]
                 self._keep(told)
             finally:
                 self._listener.close()
                 self._end()
 
-    def _started(self) -> SpawnProcess:
-        process = _SPAWN.Process(target=_serve, args=(self._work, self._listener, self._tell_serving))
-        with _signals_held():
-            process.start()
-        self._started_at[process.sentinel] = self._now()
-        return process
-
     def _keep(self, told: socket.socket) -> None:
-        """Replace workers that end by themselves, but not for ever those that cannot even start."""
-        failures = served = 0
-        ended_at = self._now()
-        while told not in (come := wait([told, self._serving, *(one.sentinel for one in self._processes)])):
-            if self._serving in come:
-                self._serving.recv_bytes()
-                served += 1
-                if served == 1:
-                    self._ready()
-            for place, one in enumerate(self._processes):
-                if one.exitcode is None:
-                    continue
-                _LOG.warning("A worker ended with exit code %s; another one takes its place.", one.exitcode)
-                ended_before, ended_at = ended_at, self._now()
-                early = ended_at - self._started_at.pop(one.sentinel) < _EARLY_SECONDS
-                failures = (failures if ended_at - ended_before < _ROW_SECONDS else 0) + 1 if early else 0
-                if failures > _MAX_FAILURES * self._number:
-                    raise ConfigurationError("The workers end as soon as they have started; see what they logged.")
-                if early and wait([told], self._restart_seconds):
-                    return
-                self._processes[place] = self._started()
+        """Fill the places, again and again."""
+        said_ready = False
+        while not self._told(told):
+            if not said_ready and self._are_served():
+                self._ready()
+                said_ready = True
+            for place in self._places:
+                if place.worker is None and place.due_at <= self._now():
+                    self._fill(place)
+                elif place.worker and (code := place.worker.process.exitcode) is not None:
+                    _LOG.warning("A worker ended with exit code %s; another one takes its place.", code)
+                    self._empty(place, place.worker.served_seconds())
+
+    def _told(self, told: socket.socket) -> bool:
+        """Wait until something happened or is due; whether it is the end."""
+        due = [place.due_at for place in self._places if place.worker is None]
+        seconds = max(0.0, min(due) - self._now()) if due else None
+        return told in wait([told, *(thing for one in self._workers for thing in one.watched)], seconds)
+
+    def _are_served(self) -> bool:
+        return any(one.serves() for one in self._workers)
+
+    def _fill(self, place: _Place) -> None:
+        try:
+            place.worker = _Worker(self._work, self._listener, self._now)
+        except OSError as error:
+            _LOG.warning("A worker cannot be started (%s).", error.strerror)
+            self._empty(place, 0.0)
+
+    def _empty(self, place: _Place, served_seconds: float) -> None:
+        place.worker = None
+        place.failures = place.failures + 1 if served_seconds < _LONG_SECONDS else 0
+        place.due_at = self._now() + self._pause(place.failures)
+        if not self._are_served() and all(one.failures > _MAX_FAILURES for one in self._places):
+            raise ConfigurationError("The workers end as soon as they have started; see what they logged.")
 
     def _end(self) -> None:
-        for one in self._processes:
-            one.terminate()
-        for one in self._processes:
-            one.join(self._end_seconds)
-            if one.exitcode is None:
-                _LOG.warning("A worker did not end in time and was killed.")
-                one.kill()
-                one.join()
+        for one in self._workers:
+            one.tell_end()
+        for one in self._workers:
+            one.see_end(self._end_seconds)
 
 
-def _serve(work: Work, listener: socket.socket, serving: Connection) -> None:
-    work(listener, partial(serving.send_bytes, b"."))
+def _serve(listener: socket.socket, pipe: Connection) -> None:
+    """What a worker's process does."""
+    try:
+        work: Work = pipe.recv()
+        work(listener, partial(pipe.send_bytes, b"."))
+    except TokenwardError as error:
+        _LOG.error("%s", error)
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001 - else its message would be printed
+        log_crash("a worker", error)
+        sys.exit(1)
 
 
 @contextmanager
@@ -133,7 +207,7 @@ def _signals_held() -> Generator[None]:
         yield
         return
     ensure_running()  # else the start of a worker starts it, and lets the signals go
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ending_signals())
     try:
         yield
     finally:
@@ -143,7 +217,7 @@ def _signals_held() -> Generator[None]:
 def hear_signals() -> None:
     """Have a worker told now what it was told while it started."""
     if sys.platform != "win32":
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ending_signals())
 
 
 @contextmanager
@@ -155,7 +229,7 @@ def _told_to_end() -> Generator[socket.socket]:
     def handle(*_: object) -> None:
         tell.send(b".")
 
-    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    before = {number: signal.signal(number, handle) for number in ending_signals()}
     try:
         with told, tell:
             yield told

@@ -4,6 +4,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from tokenward.performance import OTHER, Performance
+from tokenward.server.http import paths
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,11 +15,11 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 _PATHS = frozenset(
     {
-        *("/mcp", "/sse", "/healthz", "/readyz", "/metrics"),
-        *("/admin/limits", "/admin/usage", "/admin/quota", "/admin/openapi.json"),
+        *(paths.MCP_PATH, paths.SSE_PATH, paths.ALIVE_PATH, paths.READY_PATH, paths.METRICS_PATH),
+        *(paths.LIMITS_PATH, paths.QUOTA_PATH, paths.USAGE_PATH, paths.DOCUMENT_PATH),
     }
 )
-_BELOW = ("/messages/", "/.well-known/oauth-protected-resource")
+_BELOW = (paths.MESSAGES_PATH, paths.RESOURCE_METADATA_PATH)
 
 CLIENT_LEFT = 499
 """The status of a request whose client left before it was answered; nginx's number, HTTP has none."""

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 _TEXT = "%(levelname)s %(name)s: %(message)s"
 
-_TALKATIVE = ("mcp", "sse_starlette")
-"""Loggers that write messages out as they came, texts included, at ``INFO`` and ``DEBUG``."""
+_TALKATIVE = ("mcp", "sse_starlette", "aiosqlite", "httpx2", "httpcore2")
+"""Loggers that write out, at ``INFO`` and ``DEBUG``, what is said as it is: messages, the parameters of statements, and
+addresses with their queries."""
 
 _ExceptionInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -26,7 +27,8 @@ _ExceptionInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackT
 def set_up_logging(settings: "Settings", stream: TextIO | None = None) -> None:
     """Log to ``stream``, standard error by default, as the settings say. A root logger with a handler keeps it.
 
-    Of the loggers that would log what clients write, nothing below a warning is logged, whatever the settings say.
+    Of the loggers that would log what clients write, or keys, nothing below a warning is logged, whatever the settings
+    say.
     """
     formatter = JsonLines() if settings.telemetry.logs == "json" else TextLines(_TEXT)
     handler = logging.StreamHandler(stream or sys.stderr)
@@ -55,6 +57,7 @@ class TextLines(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name it has
         """The line, with escapes for what cannot be printed."""
+        record.message = _message(record)
         line = super().formatMessage(record)
         return line if line.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in line)
 
@@ -81,7 +84,7 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         line.update(_fields(record))
         line.update(_trace())
@@ -90,6 +93,12 @@ class JsonLines(logging.Formatter):
             line["exceptions"] = [{"type": kind, "frames": [*frames]} for kind, frames in chain]
         # ASCII: whatever a message holds, the line can be written, and holds no line end.
         return json.dumps(line)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """What a record says. Of asyncio's the first line: below it stands what it tells of, errors' messages among it."""
+    said = record.getMessage()
+    return said.partition("\n")[0] if record.name == "asyncio" else said
 
 
 def _fields(record: logging.LogRecord) -> dict[str, JsonValue]:

@@ -1,7 +1,7 @@
 """Spans without what a client wrote.
 
 The MCP SDK's spans hold names and error messages as they came: a tool's name that no tool has, a request's id, the
-message of an exception. None of these may carry a prompt or a secret out of the process.
+message of an exception, a client's ``tracestate``. None of these may carry a prompt or a secret out of the process.
 """
 
 import re
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import Status
+from opentelemetry.trace import Link, SpanContext, Status
 
 from tokenward.performance import OTHER, Performance
 from tokenward.server.surface.prompts import PLAN
@@ -65,13 +65,13 @@ class CleanSpans(SpanExporter):
         attributes = self._attributes(span.attributes or {})
         return ReadableSpan(
             name=_name(span.name, attributes),
-            context=span.get_span_context(),
-            parent=span.parent,
+            context=_stateless(span.get_span_context()),
+            parent=_stateless(span.parent),
             resource=span.resource,
             attributes=attributes,
             # An exception's message and trace may quote anything; its type stays in error.type.
             events=[Event(one.name, None, one.timestamp) for one in span.events],
-            links=span.links,
+            links=[Link(_bare(one.context), self._attributes(one.attributes or {})) for one in span.links],
             kind=span.kind,
             status=Status(span.status.status_code),
             start_time=span.start_time,
@@ -92,6 +92,15 @@ class CleanSpans(SpanExporter):
             if isinstance(text, str) and plain.fullmatch(text):
                 kept[name] = text
         return kept
+
+
+def _stateless(context: SpanContext | None) -> SpanContext | None:
+    return None if context is None else _bare(context)
+
+
+def _bare(context: SpanContext) -> SpanContext:
+    """A span's identity alone. Its trace state is any text that a client sends, and is for other systems."""
+    return SpanContext(context.trace_id, context.span_id, context.is_remote, context.trace_flags)
 
 
 def _name(name: str, attributes: "Mapping[str, AttributeValue]") -> str:

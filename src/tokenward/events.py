@@ -23,6 +23,13 @@ LONGEST_WINDOW_US = 31 * DAY_US
 _PRIORITIES: tuple[Priority, ...] = get_args(Priority)
 
 
+_OVER_HOLD = "overage: this is more than its reservation holds or a limit allows; it is recorded all the same."
+_OVER_LIMIT = (
+    "overage: a limit is exceeded now; it is recorded all the same, and check_quota tells which limit. If this work "
+    "had a reservation, that still holds its amount: give it back, and name it as reservation_id next time."
+)
+
+
 def optional_name(field: str, name: str | None) -> str:
     """A name, or nothing. Raises InvalidInput."""
     return "" if name is None else check_name(field, name)
@@ -142,6 +149,8 @@ def receipt(record: Record, warnings: tuple[str, ...], outcome: RecordOutcome) -
         what = "idempotency key" if record.key else "reservation"
         stands = f"event {outcome.event_id} stands as it was recorded first, this one is not recorded"
         warnings = (f"{what} reused with other content: {stands}.",)
+    elif outcome.overage and not outcome.duplicate:
+        warnings += (_OVER_HOLD if record.reservation_id else _OVER_LIMIT,)
     return UsageReceipt(
         not outcome.duplicate,
         outcome.duplicate,

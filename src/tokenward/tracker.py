@@ -156,6 +156,7 @@ class UsageTracker:
             StoreUnavailable: The ledger cannot be reached and the service fails closed.
         """
         subjects = self._subjects(request.user, request.group, request.session)
+        ttl_us = _ttl_us(request.ttl_seconds)
         # Counting may take long; the loop goes on meanwhile.
         estimate = partial(self._estimator.estimate, request)
         work = estimate() if request.messages is None else await run_sized(estimate, request.messages)
@@ -164,7 +165,7 @@ class UsageTracker:
             amounts=work.amounts,
             model=request.model or "",
             priority=checked_priority(request.priority),
-            ttl_us=_ttl_us(request.ttl_seconds) if request.reserve else None,
+            ttl_us=ttl_us if request.reserve else None,
             key=optional_name("idempotency_key", request.idempotency_key),
             policy=self._policy,
         )

@@ -102,11 +102,19 @@ def _as_unavailable() -> Generator[None]:
         raise StoreUnavailable(message) from error
 
 
+def _is_lost(error: Exception) -> bool:
+    """Whether a connection, or the server, is gone; not for one that the pool could not give."""
+    code = _code(error)
+    return not isinstance(error, PoolTimeout) and (not code or code.startswith(("08", "57P")))
+
+
 async def _configure(connection: Connection) -> None:
-    # What is read after a lock must be as it is then, whatever the server's default.
-    await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
-    await connection.execute(_SESSION)
-    await connection.commit()
+    # The pool sets up few connections at a time: one that does not answer must not keep the others.
+    async with asyncio.timeout(CONNECT_SECONDS):
+        # What is read after a lock must be as it is then, whatever the server's default.
+        await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
+        await connection.execute(_SESSION)
+        await connection.commit()
 
 
 class PostgresDatabase:
@@ -180,13 +188,10 @@ class PostgresDatabase:
             try:
                 async with asyncio.timeout(seconds):
                     yield pool
-            except psycopg.OperationalError:
-                # A server that went away took all connections with it: they are not handed out again.
-                await pool.check()
-                raise
-            except TimeoutError:
-                # Idle connections on the same lost route would each have to be waited for.
-                await pool.drain()
+            except (psycopg.OperationalError, TimeoutError) as error:
+                if _is_lost(error):
+                    # The idle ones went the same way; to ask each of them whether it did could take as long again.
+                    await pool.drain()
                 raise
 
     @asynccontextmanager

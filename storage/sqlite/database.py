@@ -7,9 +7,9 @@ file wait their turn. Reports read on connections of their own and wait for nobo
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 import aiosqlite
@@ -27,6 +27,8 @@ from tokenward.storage.sqlite import sql
 from tokenward.storage.sqlite.transaction import SqliteMaintenance, SqliteTransaction
 from tokenward.storage.status import StoreStatus
 from tokenward.storage.transaction import Forgetting
+
+_Isolation: TypeAlias = Literal["IMMEDIATE"] | None
 
 BUSY_SECONDS = 5.0
 """How long a statement waits for another process's transaction. The store's patience goes on from there."""
@@ -95,13 +97,7 @@ class SqliteDatabase:
                 self._path.touch(mode=0o600)
             # Should SQLite roll back by itself, what is on its way to it begins a transaction anew, to be undone too:
             # in autocommit mode it would stay.
-            made: list[sqlite3.Connection] = []
-
-            def make(*args: Any, **options: Any) -> sqlite3.Connection:
-                made.append(sqlite3.Connection(*args, **options))
-                return made[-1]
-
-            connection = await self._connected(isolation_level="IMMEDIATE", check_same_thread=False, factory=make)
+            connection, made = await self._connected("IMMEDIATE")
             try:
                 await _journal_in_wal(connection)
                 await connection.execute("PRAGMA synchronous=FULL")
@@ -111,19 +107,42 @@ class SqliteDatabase:
                 with anyio.CancelScope(shield=True):
                     await connection.close()
                 raise
-        self._open, self._made = connection, made[-1]
+        self._open, self._made = connection, made
         self._identity = None if self._path is None else _identity(self._path)
 
-    async def _connected(self, **options: Any) -> aiosqlite.Connection:
-        given: dict[str, Any] = {"isolation_level": None, **options}
-        return await aiosqlite.connect(self._path or ":memory:", timeout=self._busy_seconds, **given)
+    async def _connected(self, isolation_level: _Isolation = None) -> tuple[aiosqlite.Connection, sqlite3.Connection]:
+        """A new connection, with and without its thread."""
+        made: list[sqlite3.Connection] = []
+        left = False
+
+        def make(*args: Any, **options: Any) -> sqlite3.Connection:
+            made.append(sqlite3.Connection(*args, **options))
+            if left:
+                made[-1].close()
+            return made[-1]
+
+        try:
+            connection = await aiosqlite.connect(
+                self._path or ":memory:",
+                timeout=self._busy_seconds,
+                isolation_level=isolation_level,
+                check_same_thread=False,
+                factory=make,
+            )
+        except BaseException:
+            left = True  # what its thread still opens, or has just opened, aiosqlite would forget
+            for one in made:
+                one.close()
+            raise
+        return connection, made[-1]
 
     async def close(self) -> None:
         """Close the file."""
         connection, self._open, self._made = self._connection, None, None
-        for one in (*self._idle_readers, connection):
-            await one.close()
-        self._idle_readers.clear()
+        readers, self._idle_readers = self._idle_readers, []
+        async with AsyncExitStack() as closing:  # all of them, whatever becomes of one
+            for one in (connection, *readers):
+                closing.push_async_callback(one.close)
 
     @property
     def _lock(self) -> asyncio.Lock:
@@ -199,7 +218,7 @@ class SqliteDatabase:
                     self._idle_readers.append(connection)
 
     async def _new_reader(self) -> aiosqlite.Connection:
-        connection = await self._connected()
+        connection, _ = await self._connected()
         try:
             await connection.execute(f"PRAGMA cache_size=-{_READER_CACHE_KIB}")
         except BaseException:

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 _ADDRESS = re.compile(rb"http://\S+")
 _START_SECONDS = 60.0
-_END_SECONDS = 15.0
+_END_SECONDS = 60.0
 
 
 class ServerError(Exception):

@@ -24,7 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from tests.packaging.project import ROOT
 from tests.postgres import free_port
-from tests.waiting import wait_until
+from tests.waiting import NET_SECONDS, wait_until
 
 EXAMPLE = ROOT / "docs" / "examples" / "nginx.conf"
 NAME = "tokenward.example.com"
@@ -82,7 +82,9 @@ class Balancer:
     def client(self) -> httpx2.Client:
         """A client that asks for the example's name at this address, and trusts this certificate only."""
         trust = ssl.create_default_context(cafile=str(self.folder / "certificate.pem"))
-        return httpx2.Client(base_url=self.url, headers={"Host": NAME}, verify=trust, trust_env=False, timeout=30)
+        return httpx2.Client(
+            base_url=self.url, headers={"Host": NAME}, verify=trust, trust_env=False, timeout=NET_SECONDS
+        )
 
     def requests(self) -> list[tuple[int, str]]:
         """Each request so far: its status and the servers that were asked, ``first, second`` if one was passed over."""
@@ -127,7 +129,7 @@ def balancing(folder: Path, servers: Sequence[int]) -> Generator[Balancer]:
         yield balancer
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(NET_SECONDS)
 
 
 def answers(client: httpx2.Client, process: "subprocess.Popen[bytes]") -> bool:

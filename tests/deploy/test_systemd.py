@@ -12,6 +12,7 @@ import pytest
 
 from tests.deploy.serving import AUTH_EXAMPLE, serving
 from tests.packaging.project import ROOT
+from tests.waiting import NET_SECONDS
 from tokenward.server.http.settings import HttpSettings
 
 EXAMPLE = ROOT / "docs" / "examples" / "tokenward.service"
@@ -54,7 +55,7 @@ def test_what_it_starts_answers(tmp_path: Path) -> None:
     settings = folders["%d"] / credential.partition(":")[0]
     settings.write_text(AUTH_EXAMPLE.read_text("utf-8"), "utf-8")
     with serving(environment | {"PYTHONPATH": str(ROOT / "src")}) as server:
-        assert httpx2.post(f"{server.url}/mcp", json={}, trust_env=False).status_code == 401
+        assert httpx2.post(f"{server.url}/mcp", json={}, trust_env=False, timeout=NET_SECONDS).status_code == 401
     assert (folders["%S"] / "tokenward" / "ledger.db").exists()
 
 

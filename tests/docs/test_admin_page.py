@@ -32,22 +32,17 @@ EXAMPLES = re.findall(r"```text\n→ (\w+) (\S+)\n(?:  (\{.*?\})\n)?← (\d+) (.
 PROGRAM = (REPOSITORY / "docs" / "examples" / "orchestrator.py").read_text("utf-8")
 
 
-class Opened:
-    """One context for all requests."""
-
-    def __init__(self, context: ToolContext) -> None:
-        self._context = context
-
-    async def get(self) -> ToolContext:
-        return self._context
-
-
 @asynccontextmanager
 async def asked(clock: FakeClock) -> AsyncGenerator[httpx2.AsyncClient]:
     """A client of the page's server."""
     orchestrator = Principal("orchestrator", frozenset({"admin"}))
     async with Tokenward.open("memory://", clock=clock) as service:
-        app = known(Starlette(routes=admin_routes(Opened(ToolContext(service=service)))), orchestrator)
+        context = ToolContext(service=service)
+
+        async def opened() -> ToolContext:
+            return context
+
+        app = known(Starlette(routes=admin_routes(opened)), orchestrator)
         transport = httpx2.ASGITransport(app=app)
         async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             yield client

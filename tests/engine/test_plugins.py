@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.plugin_packages import BROKEN, GOOD, write_package
+from tests.waiting import NET_SECONDS
 from tokenward.engine.catalog import Catalog, ModelInfo
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.errors import InvalidInput
@@ -202,7 +203,7 @@ def test_a_count_that_ends_after_its_source_is_made_again(held: str) -> None:
     def wait(doing: str) -> None:
         if doing == held:
             began.set()
-            assert go_on.wait(10)
+            assert go_on.wait(NET_SECONDS)
 
     source_tokenizer = FixedTokenizer(7, (5, 9), wait)
     guarded = GuardedTokenizer(
@@ -210,10 +211,10 @@ def test_a_count_that_ends_after_its_source_is_made_again(held: str) -> None:
     )
     with ThreadPoolExecutor(1) as pool:
         counted = pool.submit(guarded.count, "x") if held == "count" else pool.submit(guarded.bounds, "x", 7)
-        assert began.wait(10)
+        assert began.wait(NET_SECONDS)
         source.fail("was ended by another thread")
         go_on.set()
-        assert counted.result(10) == (3 if held == "count" else (2, 7))
+        assert counted.result(NET_SECONDS) == (3 if held == "count" else (2, 7))
 
 
 class FixedSource(Source):

@@ -81,14 +81,13 @@ def test_what_the_library_fails_at_has_no_sentences(monkeypatch: pytest.MonkeyPa
     assert sentence_ends("One. Two.") == []
 
 
-@pytest.mark.timeout(30)
 @pytest.mark.parametrize(
     "unit",
     ["a", ".", "«", "“", "‘", "„", "'", '"', "`", "(. ", "A. ", "[", "(", "in it. Then ", "\n", "。", "?!", ".*"],
 )
 def test_a_megabyte_of_anything_takes_no_time(unit: str) -> None:
     text = unit * (1_000_000 // len(unit))
-    start = time.perf_counter()
+    start = time.thread_time()
     sentence_ends(text)
-    # Quadratic rules take minutes; a busy machine takes a few seconds.
-    assert time.perf_counter() - start < 25
+    # Quadratic rules take minutes. Time in which the machine does something else does not count.
+    assert time.thread_time() - start < 25

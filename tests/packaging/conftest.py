@@ -9,6 +9,7 @@ from typing import IO, TypeAlias
 
 import pytest
 
+from tests.waiting import NET_SECONDS
 from tokenward.engine.types import JsonObject
 
 # ask(command, environment, method, params): the answer to `method`, asked after the handshake
@@ -65,7 +66,7 @@ def ask(tmp_path: Path) -> Iterator[Ask]:
         )
         started.append(process)
         result = converse(process, method, params)
-        process.communicate(timeout=30)
+        process.communicate(timeout=NET_SECONDS)
         assert process.returncode == 0
         return result
 

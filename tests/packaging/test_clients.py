@@ -13,6 +13,7 @@ from tests.deploy.serving import AUTH_EXAMPLE, Server, ask, call, example_token,
 from tests.packaging.clients import CLIENTS, Local, Remote, Snippet, page_snippets, read_as_its_client, readme_snippets
 from tests.packaging.conftest import HANDSHAKE, Ask
 from tests.packaging.project import ROOT
+from tests.waiting import NET_SECONDS
 from tokenward.engine.types import JsonObject
 
 SCRIPTS = sysconfig.get_path("scripts")
@@ -90,7 +91,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def client() -> Iterator[httpx2.Client]:
-    with httpx2.Client(trust_env=False, timeout=30) as opened:
+    with httpx2.Client(trust_env=False, timeout=NET_SECONDS) as opened:
         yield opened
 
 

@@ -14,7 +14,7 @@ from tests.packaging.conftest import Ask
 from tests.packaging.container import Container, build_image
 from tests.packaging.dockerfile import image
 from tests.postgres import free_port
-from tests.waiting import wait_until
+from tests.waiting import NET_SECONDS, wait_until
 from tokenward.engine.types import JsonObject
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -58,7 +58,7 @@ def configured(container: Container) -> Iterator[None]:
 
 def test_nobody_gets_in_before_somebody_says_who(run: Run, container: Container) -> None:
     process = run(free_port())
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=NET_SECONDS)
     assert process.returncode != 0
     assert "--insecure" in said
     assert not list((container.root / "data").iterdir())
@@ -72,13 +72,13 @@ def test_it_serves_those_it_knows_is_healthy_and_ends_in_good_order(run: Run, co
     process = run(port)
     wait_until(lambda: process.poll() is not None or container.health(port) == 0)
     endpoint = f"http://127.0.0.1:{port}/mcp"
-    with httpx2.Client(trust_env=False, timeout=30) as client:
+    with httpx2.Client(trust_env=False, timeout=NET_SECONDS) as client:
         assert client.post(endpoint, json={}).status_code == 401
         client.headers["Authorization"] = f"Bearer {example_token()}"
         used: JsonObject = {"model": "gpt-4o", "input_tokens": 5, "output_tokens": 2}
         assert call(client, endpoint, "record_usage", used)["user"] == "alice"
     process.send_signal(getattr(signal, image().last("STOPSIGNAL").text))
-    assert process.wait(30) == 0
+    assert process.wait(NET_SECONDS) == 0
     assert container.health(port) != 0
     assert (container.root / "data/tokenward/ledger.db").stat().st_size > 0
     assert files_outside_data(container) == before

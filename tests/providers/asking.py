@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import FakeClock
 from tests.providers.double import ProviderDouble
+from tests.waiting import NET_SECONDS
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.engine.counting.results import BatchTokenCountResult, MessageCount, TokenCountResult
 from tokenward.engine.types import JsonObject
@@ -34,12 +35,12 @@ class FakeTimer:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition, but not for ever."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(NET_SECONDS):
         while not condition():  # noqa: ASYNC110 - the double's threads make it come true
             await anyio.sleep(0.002)
 
 
-def opened(double: ProviderDouble, timeout_seconds: float = 20) -> AbstractAsyncContextManager[Tokenward]:
+def opened(double: ProviderDouble, timeout_seconds: float = NET_SECONDS) -> AbstractAsyncContextManager[Tokenward]:
     """A service that asks the double."""
     urls: dict[ProviderName, str] = {"anthropic": double.url, "gemini": double.url, "openai": double.url}
     return Tokenward.open(
@@ -49,7 +50,10 @@ def opened(double: ProviderDouble, timeout_seconds: float = 20) -> AbstractAsync
 
 @asynccontextmanager
 async def counting(
-    double: ProviderDouble, timer: Callable[[], float], clock: FakeClock | None = None, timeout_seconds: float = 20
+    double: ProviderDouble,
+    timer: Callable[[], float],
+    clock: FakeClock | None = None,
+    timeout_seconds: float = NET_SECONDS,
 ) -> AsyncGenerator[ProviderCounter]:
     """The counter alone, on a timer of the test's."""
     counter = TokenCounter()

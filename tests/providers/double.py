@@ -179,7 +179,7 @@ class ProviderDouble:
 
     def never(self, _asked: Asked) -> Reply:
         """Answer when the test is over."""
-        self._closing.wait(30)
+        self._closing.wait()
         return Reply(500)
 
     @contextmanager

@@ -25,7 +25,7 @@ from tests.providers.asking import (
     until,
 )
 from tests.providers.double import KEYS, VARIABLES, Asked, ProviderDouble, Reply, always, documented
-from tests.waiting import pass_seconds
+from tests.waiting import NET_SECONDS, pass_seconds
 from tokenward.engine.counting.results import BatchTokenCountResult
 from tokenward.providers.client import AT_ONCE, LEFT_ALONE_SECONDS, MAX_ANSWER_BYTES, ProviderClient
 from tokenward.providers.endpoints import ENDPOINTS, NotCounted
@@ -107,7 +107,7 @@ async def test_geminis_key_has_two_names(double: ProviderDouble, monkeypatch: py
 async def test_a_slow_provider_is_not_waited_for(double: ProviderDouble) -> None:
     double.answer = double.never
     async with opened(double, timeout_seconds=0.3) as service:
-        with anyio.fail_after(10):
+        with anyio.fail_after(NET_SECONDS):
             batch = await service.count_texts([f"text {number}" for number in range(30)], MODELS["anthropic"])
             await one(service, "at once")
     reason = "Anthropic did not answer within 0.3 s"
@@ -146,7 +146,7 @@ async def test_a_server_that_is_not_there(double: ProviderDouble) -> None:
         "memory://",
         backend="provider_api",
         provider_urls={"openai": f"http://127.0.0.1:{free_port()}"},
-        provider_timeout_seconds=20,
+        provider_timeout_seconds=NET_SECONDS,
     ) as service:
         result = await one(service, "hi", "gpt-4o")
     assert_in_process(result, "hi", "gpt-4o", "OpenAI cannot be reached")
@@ -163,10 +163,10 @@ async def test_a_server_that_hangs_up(double: ProviderDouble) -> None:
         thread = threading.Thread(target=hang_up)
         thread.start()
         async with Tokenward.open(
-            "memory://", backend="provider_api", provider_urls={"openai": url}, provider_timeout_seconds=20
+            "memory://", backend="provider_api", provider_urls={"openai": url}, provider_timeout_seconds=NET_SECONDS
         ) as service:
             result = await one(service, "hi", "gpt-4o")
-        thread.join(10)
+        thread.join(NET_SECONDS)
     assert_in_process(result, "hi", "gpt-4o", "OpenAI cannot be reached")
 
 

@@ -17,6 +17,7 @@ from tests.providers.asking import (
 )
 from tests.providers.double import KEYS, ProviderDouble, always
 from tests.providers.requests import OWN
+from tests.waiting import NET_SECONDS
 from tokenward.engine.errors import InvalidInput
 from tokenward.providers.urls import ProviderName, check_base_url
 from tokenward.service import Tokenward
@@ -112,7 +113,7 @@ def test_a_url_that_may_be_used(url: str) -> None:
 async def test_a_gateways_path_comes_first(double: ProviderDouble) -> None:
     urls: dict[ProviderName, str] = {"anthropic": f"{double.url}/gateway/"}
     async with Tokenward.open(
-        "memory://", backend="provider_api", provider_urls=urls, provider_timeout_seconds=20
+        "memory://", backend="provider_api", provider_urls=urls, provider_timeout_seconds=NET_SECONDS
     ) as service:
         await one(service, "hi")
     assert double.asked[0].path == "/gateway/v1/messages/count_tokens"

@@ -14,6 +14,7 @@ from tests.providers.asking import (
     opened,
 )
 from tests.providers.double import Asked, ProviderDouble, Reply, documented
+from tests.waiting import NET_SECONDS
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.types import JsonObject
 from tokenward.providers.client import AT_ONCE
@@ -90,7 +91,7 @@ async def test_texts_keep_their_order_and_repetitions_are_asked_once(double: Pro
 
 
 async def test_eight_are_under_way_at_once(double: ProviderDouble) -> None:
-    together = threading.Barrier(AT_ONCE, timeout=10)
+    together = threading.Barrier(AT_ONCE, timeout=NET_SECONDS)
 
     def meeting(asked: Asked) -> Reply:
         if asked.body["input"] != SINGLE:

@@ -5,23 +5,26 @@ from functools import partial
 import anyio
 import anyio.lowlevel
 import pytest
-from mcp_types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
+from mcp_types import INVALID_REQUEST, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
-from tokenward.server.calls import OpenCalls
+from tokenward.engine.types import JsonValue
+from tokenward.server.calls import NEVER_ANSWERED, OpenCalls
 
 pytestmark = pytest.mark.anyio
 
 
-def request(request_id: int | str) -> JSONRPCRequest:
-    return JSONRPCRequest(jsonrpc="2.0", id=request_id, method="tools/call")
+def request(request_id: int | str, method: str = "tools/call") -> JSONRPCRequest:
+    return JSONRPCRequest(jsonrpc="2.0", id=request_id, method=method)
 
 
-def cancellation(request_id: int | str) -> JSONRPCNotification:
+def cancellation(request_id: JsonValue) -> JSONRPCNotification:
     return JSONRPCNotification(jsonrpc="2.0", method="notifications/cancelled", params={"requestId": request_id})
 
 
-@pytest.mark.parametrize(("asked", "named"), [(1, 1), (1, "1"), ("1", 1), ("a", "a")])
-async def test_an_id_is_a_text(asked: int | str, named: int | str) -> None:
+@pytest.mark.parametrize(
+    ("asked", "named"), [(1, 1), (1, "1"), ("1", 1), ("a", "a"), (1, "01"), (1, " 1 "), ("1_0", 10), ("9" * 5_000,) * 2]
+)
+async def test_ids_that_are_one_to_the_sdk_are_one(asked: int | str, named: int | str) -> None:
     calls = OpenCalls()
     closed: list[bool] = []
     calls.add(request(asked), lambda: closed.append(True))
@@ -30,6 +33,35 @@ async def test_an_id_is_a_text(asked: int | str, named: int | str) -> None:
     calls.heard(cancellation(named))
     assert named not in calls
     assert closed == [True]
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"), [("[7]", [7]), ("{}", {}), ("None", None), ("True", True), (1, True), ("1.5", 1.5), ("a", "A")]
+)
+async def test_what_cancels_nothing_to_the_sdk_cancels_nothing(asked: int | str, named: JsonValue) -> None:
+    calls = OpenCalls()
+    calls.add(request(asked))
+    calls.heard(cancellation(named))
+    assert asked in calls
+
+
+@pytest.mark.parametrize("method", ["tools/call", NEVER_ANSWERED])
+async def test_an_id_that_is_open_is_refused(method: str) -> None:
+    calls = OpenCalls()
+    calls.add(request(1, method))
+    refusal = calls.refusal(request("1"))
+    assert refusal is not None
+    assert (refusal.id, refusal.error.code) == ("1", INVALID_REQUEST)
+    calls.close(1)
+    assert calls.refusal(request("1")) is None
+
+
+async def test_nobody_waits_for_a_stream() -> None:
+    calls = OpenCalls()
+    calls.add(request(1, NEVER_ANSWERED))
+    await calls.until(0)
+    calls.close_all()
+    assert 1 not in calls
 
 
 async def test_everybody_who_waits_is_woken() -> None:

@@ -1,6 +1,7 @@
 """``tokenward budget``: for people and as JSON, what is drawn from a budget, wrong values, exit codes."""
 
 import json
+import re
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_a_budget_is_opened_drawn_from_and_closed(answer: Json) -> None:
 def test_a_budget_is_shown_to_people(run: Run) -> None:
     opened = run("budget", "open", "main", "--tokens", "600", "--cost", "2.50").stdout
     assert "Budget of session main of alice, from the limits." in opened
-    assert "Open until 20" in opened
+    assert re.search(r"^Open until 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00\.$", opened, re.MULTILINE)
     assert "requests" not in opened
     child = run("budget", "open", "child", "--parent", "main", "--tokens", "100").stdout
     assert "Budget of session child of alice, from session main." in child
@@ -61,7 +62,7 @@ def test_a_budget_is_shown_to_people(run: Run) -> None:
     assert ["tokens", "600", "0", "500"] in rows
     assert ["cost", "$2.50", "$0.00", "$2.50"] in rows
     closed = run("budget", "close", "child").stdout
-    assert "what was left went back" in closed
+    assert re.search(r"^Closed 20\S+T\d\d:\d\d:\d\d\+00:00; what was left went back\.$", closed, re.MULTILINE)
     assert ["tokens", "100", "0", "100"] in [line.split() for line in closed.splitlines()]
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests.server.conftest import Json, Run
 
+pytestmark = pytest.mark.usefixtures("patient_pg_tiktoken")
+
 FUNCTION = "CREATE FUNCTION tiktoken_count(text, text) RETURNS bigint LANGUAGE sql RETURN 7"
 
 

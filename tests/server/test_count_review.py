@@ -15,7 +15,7 @@ import pytest
 
 from tests.server.conftest import Json, Run
 from tests.server.test_tool_tax import REPOSITORY, command, is_alive, served
-from tests.waiting import wait_until
+from tests.waiting import NET_SECONDS, wait_until
 from tokenward.engine.catalog import Catalog, ModelInfo
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.tokenizers.base import Method
@@ -45,6 +45,7 @@ def package(monkeypatch: pytest.MonkeyPatch) -> None:
 STUBBORN = """
 import os, pathlib, signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
+sys.stdin.readline()  # whoever speaks to this process knows that it runs
 pathlib.Path(sys.argv[1]).write_text(str(os.getpid()))
 for line in sys.stdin: pass
 pathlib.Path(sys.argv[1] + ".left").touch()
@@ -66,14 +67,17 @@ def test_a_second_signal_kills_the_server_at_once(tmp_path: Path, second: signal
     stubborn = shlex.join((sys.executable, "-c", STUBBORN, str(pid)))
     arguments = [sys.executable, "-c", PATIENT, "--store", "memory://", "count", "--mcp", stubborn]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, start_new_session=True) as process:
-        wait_until(lambda: pid.exists() and bool(pid.read_text(encoding="utf-8")))
-        process.send_signal(signal.SIGINT)
-        wait_until((tmp_path / "pid.left").exists)
-        server = int(pid.read_text(encoding="utf-8"))
-        assert is_alive(server)
-        process.send_signal(second)
-        wait_until(lambda: not is_alive(server))
-        _, errors = process.communicate(timeout=60)
+        try:
+            wait_until(lambda: pid.exists() and bool(pid.read_text(encoding="utf-8")))
+            process.send_signal(signal.SIGINT)
+            wait_until((tmp_path / "pid.left").exists)
+            server = int(pid.read_text(encoding="utf-8"))
+            assert is_alive(server)
+            process.send_signal(second)
+            wait_until(lambda: not is_alive(server))
+            _, errors = process.communicate(timeout=NET_SECONDS)
+        finally:
+            process.kill()
     assert (process.returncode, errors.strip()) == (130, b"")
 
 
@@ -85,10 +89,13 @@ def test_a_termination_ends_the_server_where_interrupts_are_ignored(tmp_path: Pa
     command = [sys.executable, "-m", "tokenward", "--store", "memory://", "count", "--mcp", stubborn]
     arguments = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, start_new_session=True) as process:
-        wait_until(lambda: pid.exists() and bool(pid.read_text(encoding="utf-8")))
-        server = int(pid.read_text(encoding="utf-8"))
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=30)
+        try:
+            wait_until(lambda: pid.exists() and bool(pid.read_text(encoding="utf-8")))
+            server = int(pid.read_text(encoding="utf-8"))
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=NET_SECONDS)
+        finally:
+            process.kill()
     assert process.returncode == 130
     wait_until(lambda: not is_alive(server))
 

@@ -28,6 +28,32 @@ while True:
 """A module whose import takes for ever."""
 
 
+AFTER_THE_LOOP = """
+close = asyncio.SelectorEventLoop.close
+def close_and_tell(loop):
+    close(loop)
+    tell()
+asyncio.SelectorEventLoop.close = close_and_tell
+"""
+AFTER_THE_HANDLERS = """
+class Last:
+    def __init__(self):
+        self.tell = tell
+    def __del__(self):
+        self.tell()
+last = Last()
+"""
+"""Python takes its handlers away before it throws away what modules hold."""
+TOLD_LATE = """
+import asyncio, os, signal, sys
+from tests.server.odd_server import odd_server
+from tokenward.server.stdio import serve_stdio
+def tell(kill=os.kill, write=os.write, process=os.getpid(), number=int(sys.argv[1])):
+    write(2, b"told")
+    kill(process, number)
+"""
+
+
 def told_while_importing(
     module: str, arguments: Sequence[str], numbers: Sequence[signal.Signals], folder: Path
 ) -> subprocess.CompletedProcess[bytes]:
@@ -72,6 +98,22 @@ def test_so_does_one_over_http(arguments: list[str], number: signal.Signals, tmp
 )
 def test_other_commands_end_as_processes_do(arguments: list[str], tmp_path: Path) -> None:
     assert told_while_importing("click", arguments, [signal.SIGTERM], tmp_path).returncode == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("late", [AFTER_THE_LOOP, AFTER_THE_HANDLERS])
+def test_what_is_told_when_it_has_all_but_ended_changes_nothing(late: str, number: signal.Signals) -> None:
+    """Clients that send one signal after the other are told of a good end."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", f"{TOLD_LATE}{late}serve_stdio(odd_server())", str(int(number))],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        check=False,
+        timeout=NET_SECONDS,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"told")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

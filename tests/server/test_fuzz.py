@@ -20,7 +20,11 @@ from tests.server.test_stdio import ENVIRONMENT, HANDSHAKE, ROOT
 from tests.waiting import NET_SECONDS
 from tokenward.engine.types import JsonObject, JsonValue
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc"),
+]
 
 MESSAGES = int(os.environ.get("TOKENWARD_FUZZ_MESSAGES", "10000"))
 """Of both protocol eras together, at each door."""
@@ -48,7 +52,7 @@ def good_calls(era: Era) -> list[bytes]:
     calls = [{"name": name, "arguments": arguments, **meta} for name, arguments in TOOLS]
     return [
         json.dumps({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": call}).encode()
-        for number, call in enumerate(calls)
+        for number, call in enumerate(calls, 1)
     ]
 
 

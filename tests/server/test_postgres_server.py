@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,11 +16,13 @@ from threading import Thread
 from typing import TypeAlias
 
 import anyio
+import psycopg
 import pytest
 
 from tests.conftest import events_of
-from tests.postgres import PrivateCluster, find_binaries, free_port
+from tests.postgres import PrivateCluster, find_binaries
 from tests.server.test_stdio import ENVIRONMENT, HANDSHAKE, ROOT, call, content
+from tests.waiting import NET_SECONDS, wait_until
 from tokenward.engine.types import JsonObject
 from tokenward.engine.usage import UsageEvent
 from tokenward.storage.factory import open_store
@@ -95,7 +98,7 @@ class Server:
         """Close its input and wait for its end."""
         with suppress(OSError):
             self._said.close()
-        return self.process.wait(timeout=40)
+        return self.process.wait(timeout=NET_SECONDS)
 
     def log(self) -> str:
         return self._log.read_text("utf-8")
@@ -129,7 +132,7 @@ def recording(server: Server, keys: list[str]) -> Generator[None]:
     try:
         yield
     finally:
-        writer.join(timeout=40)
+        writer.join(timeout=NET_SECONDS)
         assert not writer.is_alive()
 
 
@@ -141,7 +144,7 @@ def tokenward(store: str, home: Path, *arguments: str) -> "subprocess.CompletedP
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=60,
+        timeout=NET_SECONDS,
     )
 
 
@@ -151,6 +154,14 @@ def events(store: str) -> list[UsageEvent]:
             return await events_of(opened)
 
     return anyio.run(read)
+
+
+def wait_for_its_connections(name: str, store: str) -> None:
+    """Until the database has ended what a process that was killed had told it."""
+    if store.startswith("postgresql:"):
+        ask = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+        with psycopg.connect(store, autocommit=True) as connection:
+            wait_until(lambda: connection.execute(ask, [name]).fetchone() == (0,))
 
 
 def acknowledged(answers: Answers) -> dict[str, str]:
@@ -212,10 +223,13 @@ def test_two_servers_on_one_store_share_its_limits(store: str, tmp_path: Path) -
 
 
 def test_a_server_that_is_killed_has_lost_nothing_that_it_acknowledged(store: str, tmp_path: Path) -> None:
-    with serving(store, tmp_path) as server, recording(server, KEYS):
+    name = f"killed-{os.getpid()}"
+    named = f"{store}&application_name={name}" if store.startswith("postgresql:") else store
+    with serving(named, tmp_path) as server, recording(server, KEYS):
         answers = server.answers(100)
         server.process.send_signal(signal.SIGKILL)
         answers |= server.answers(len(KEYS))
+    wait_for_its_connections(name, store)
     before = acknowledged(answers)
     assert 100 <= len(before) < len(KEYS)
     stands = events(store)
@@ -237,7 +251,7 @@ def test_a_server_that_is_told_to_end_has_written_what_it_acknowledged(store: st
         answers = server.answers(100)
         server.process.send_signal(signal.SIGTERM)
         answers |= server.answers(len(KEYS))
-        assert server.process.wait(timeout=40) == 0
+        assert server.process.wait(timeout=NET_SECONDS) == 0
         assert server.log() == ""
     before = acknowledged(answers)
     assert len(before) >= 100  # what was nearly done is still answered: perhaps all
@@ -301,4 +315,7 @@ def test_a_database_that_does_not_exist_is_told(postgres_url: str, tmp_path: Pat
 
 
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
-    assert_refused(f"postgresql://alice:{SECRET}@127.0.0.1:{free_port()}/db", tmp_path, "cannot be made")
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        store = f"postgresql://alice:{SECRET}@127.0.0.1:{unheard.getsockname()[1]}/db"
+        assert_refused(store, tmp_path, "cannot be made")

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.server.test_stdio import ENVIRONMENT, HANDSHAKE, ROOT, call
+from tests.waiting import NET_SECONDS
 from tokenward.engine.counting.counter import TokenCounter
 from tokenward.server.surface.instructions import instructions_for
 from tokenward.tools.registry import NAMES
@@ -50,7 +51,7 @@ def test_nothing_heavy_is_loaded_before_the_handshake() -> None:
         env=UNMEASURED,
         cwd=ROOT,
         check=True,
-        timeout=50,
+        timeout=NET_SECONDS,
     )
     loaded = set(json.loads(done.stderr))
     assert "tokenward.server.strict" in loaded

@@ -14,15 +14,22 @@ from typing import TypeAlias
 import pytest
 
 from tests.server.conftest import Json, Run
+from tests.waiting import NET_SECONDS
 from tokenward.engine.limits import TokenLimit
 from tokenward.engine.quota import LimitStatus
 from tokenward.engine.types import HOUR_US
+from tokenward.server.commands import statusline
 from tokenward.server.settings import Settings, load_settings
 from tokenward.server.statusline import READ, WITHOUT_EFFECT, line_of, print_quickly
 from tokenward.storage.glance import SCHEMA_VERSION, Glance
 from tokenward.storage.migrate import latest_version
 
 Quick: TypeAlias = Callable[..., str | None]
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statusline, "PATIENCE_SECONDS", NET_SECONDS)
 
 
 @pytest.fixture

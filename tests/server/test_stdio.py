@@ -15,6 +15,7 @@ from mcp.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests.server.odd_server import SECRET
+from tests.waiting import NET_SECONDS
 from tokenward.engine.types import JsonObject, JsonValue
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes of Unix")
@@ -56,7 +57,7 @@ def started(command: tuple[str, ...]) -> Generator[subprocess.Popen[bytes]]:
 def talk(command: tuple[str, ...], *lines: bytes) -> tuple[list[JsonObject], str]:
     """Say all lines, and give the answers and what was logged. The server must end well."""
     with started(command) as process:
-        output, errors = process.communicate(HANDSHAKE + b"".join(lines), timeout=50)
+        output, errors = process.communicate(HANDSHAKE + b"".join(lines), timeout=NET_SECONDS)
         assert process.returncode == 0, errors.decode()
     answers = [json.loads(answer) for answer in output.splitlines()]
     assert [answer["id"] for answer in answers].count(0) == 1
@@ -77,8 +78,9 @@ def by_id(answers: list[JsonObject]) -> dict[JsonValue, JsonObject]:
 
 def test_calls_are_answered_before_the_end() -> None:
     answers, log = talk(ODD, call(1, "nap", seconds=0.2), call(2, "echo", text="hi"))
-    assert [answer["id"] for answer in answers] == [2, 1]
-    assert content(answers[0]) == {"length": 2, "text": "hi"}
+    served = by_id(answers)
+    assert served.keys() == {"1", "2"}
+    assert content(served["2"]) == {"length": 2, "text": "hi"}
     assert log == "opened\nstray output\nclosed\n"
 
 
@@ -101,11 +103,14 @@ def test_odd_lines_do_no_harm() -> None:
     assert content(served["3"])["text"] == "a\ufffdb"
 
 
-@pytest.mark.parametrize("request_id", [{}, [], 1.5, None, True, "never seen"])
-def test_a_malformed_cancellation_does_no_harm(request_id: JsonValue) -> None:
-    notice = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": request_id}}
-    answers, _ = talk(REAL, json.dumps(notice).encode() + b"\n", call(1, "count_tokens", text="x", model="gpt-4o"))
-    assert content(answers[0])["tokens"] == 1
+def test_malformed_cancellations_do_no_harm() -> None:
+    lines: list[bytes] = []
+    odd_ids: list[JsonValue] = [{}, [], 1.5, None, True, "never seen"]
+    for number, request_id in enumerate(odd_ids, 1):
+        notice = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": request_id}}
+        lines += [json.dumps(notice).encode() + b"\n", call(number, "count_tokens", text="x", model="gpt-4o")]
+    answers, _ = talk(REAL, *lines)
+    assert [content(answer)["tokens"] for answer in answers] == [1] * len(odd_ids)
 
 
 def test_long_lines_are_served_and_too_long_ones_refused() -> None:
@@ -130,17 +135,17 @@ def test_an_internal_error_leaks_nothing() -> None:
     assert str(ROOT) not in json.dumps(answers)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_in_good_order(number: signal.Signals) -> None:
     with started(ODD) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        process.stdin.write(HANDSHAKE + call(1, "nap", seconds=60) + call(2, "echo", text="hi"))
+        process.stdin.write(HANDSHAKE + call(1, "nap", seconds=600) + call(2, "echo", text="hi"))
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["id"] == 0
         assert json.loads(process.stdout.readline())["id"] == 2
         process.send_signal(number)
-        output, errors = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=NET_SECONDS)
     assert process.returncode == 0
     assert b"Traceback" not in errors
     assert errors.endswith(b"closed\n")
@@ -157,12 +162,12 @@ def test_a_client_that_leaves_ends_it() -> None:
         process.stdout.close()
         process.stdin.write(call(1, "echo", text="hi"))
         process.stdin.flush()
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=NET_SECONDS) == 0
 
 
 def test_no_input_is_a_good_end() -> None:
     with started(ODD) as process:
-        output, errors = process.communicate(b"", timeout=20)
+        output, errors = process.communicate(b"", timeout=NET_SECONDS)
     assert (process.returncode, output, errors) == (0, b"", b"")
 
 
@@ -178,7 +183,7 @@ def test_files_are_served(tmp_path: Path) -> None:
             env=ENVIRONMENT,
             cwd=ROOT,
             check=True,
-            timeout=20,
+            timeout=NET_SECONDS,
         )
     assert [json.loads(answer)["id"] for answer in heard.read_bytes().splitlines()] == [0, 1]
 
@@ -193,12 +198,15 @@ def test_sockets_are_served(shared: bool) -> None:
     there.close()
     other_there.close()
     with process, here, other_here, other_here.makefile("rb") as answers:
-        here.sendall(HANDSHAKE)
-        assert json.loads(answers.readline())["id"] == 0
-        here.sendall(call(1, "echo", text="hi"))
-        assert json.loads(answers.readline())["id"] == 1
-        here.shutdown(socket.SHUT_WR)
-        assert process.wait(timeout=20) == 0
+        try:
+            here.sendall(HANDSHAKE)
+            assert json.loads(answers.readline())["id"] == 0
+            here.sendall(call(1, "echo", text="hi"))
+            assert json.loads(answers.readline())["id"] == 1
+            here.shutdown(socket.SHUT_WR)
+            assert process.wait(timeout=NET_SECONDS) == 0
+        finally:
+            process.kill()
 
 
 def test_a_terminal_is_served_until_interrupted() -> None:
@@ -210,12 +218,15 @@ def test_a_terminal_is_served_until_interrupted() -> None:
     )
     os.close(there)
     with process, os.fdopen(here, "r+b", 0) as terminal:
-        terminal.write(line(7, "ping", {}))
-        shown = b""
-        while b'"result"' not in shown:
-            shown += terminal.read(1000)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=20) == 0
+        try:
+            terminal.write(line(7, "ping", {}))
+            shown = b""
+            while b'"result"' not in shown:
+                shown += terminal.read(1000)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=NET_SECONDS) == 0
+        finally:
+            process.kill()
 
 
 def test_a_run_of_spaces_is_counted_soon() -> None:

@@ -117,14 +117,16 @@ def test_what_is_acknowledged_is_in_the_ledger(tell: Tell, tmp_path: Path) -> No
     command = (sys.executable, "-W", "error", "-c", SERVE_LEDGER, str(ledger))
     records = [
         call(number, "record_usage", model="gpt-4o", input_tokens=number, output_tokens=1, idempotency_key=str(number))
-        for number in range(1, 301)
+        for number in range(1, 101)
     ]
     with started(command) as process:
         send(process, HANDSHAKE, *records)
         heard = [answer(process) for _ in range(20)]
         tell(process)
         assert process.stdout is not None
-        heard += [json.loads(one) for one in process.stdout.read().splitlines()]
+        # The last answer is cut off where this process could not read for as long as the server waits. That is no
+        # matter at the end of input: all that is left fits into the pipe.
+        heard += [json.loads(one) for one in process.stdout.read().rpartition(b"\n")[0].splitlines()]
         assert process.wait(NET_SECONDS) == 0
     receipts = [content(one)["event_id"] for one in heard if one["id"] != 0 and "result" in one]
     assert len(receipts) >= 19

@@ -21,9 +21,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.server.conftest import Json, Run
 from tests.server.tool_server import CLOCK, WEATHER
-from tests.waiting import wait_until
+from tests.waiting import NET_SECONDS, wait_until
 from tokenward.engine.errors import InvalidInput
-from tokenward.server.commands import mcp_tools
+from tokenward.server.commands import mcp_process, mcp_tools
 from tokenward.server.commands.mcp_tools import read_target
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="processes of Unix")
@@ -38,8 +38,9 @@ def command(*arguments: str) -> str:
 
 @pytest.fixture(autouse=True)
 def package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Servers are started with this process's environment."""
+    """Servers are started with this process's environment, and may take their time."""
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "src"))
+    monkeypatch.setattr("tokenward.server.commands.count._TIMEOUT_SECONDS", NET_SECONDS)
 
 
 def is_alive(pid: int) -> bool:
@@ -98,6 +99,15 @@ def test_for_people_a_column_per_model(run: Run) -> None:
     assert "to claude-opus-4-5 (estimate, " in result.stdout
 
 
+@pytest.mark.parametrize("model", ["gpt-4o", "claude-opus-4-5", "gemini-2.5-pro"])
+def test_why_the_rows_sum_to_more_than_the_list_is_said(run: Run, answer: Json, model: str) -> None:
+    found = answer("count", "--mcp", command("good"), "--model", model)
+    assert found["sum_of_tools"] > found["tokens"]
+    said = "pays once is in every row, and once in the whole list."
+    assert run("count", "--mcp", command("good"), "--model", model).stdout.count(said) == 1
+    assert said not in run("count", "--mcp", command("none"), "--model", model).stdout
+
+
 def test_several_models_as_json(answer: Json) -> None:
     found = answer("count", "--mcp", command("good"), "--model", "gpt-4o", "--model", "claude-opus-4-5")
     assert [one["model"] for one in found["results"]] == ["gpt-4o", "claude-opus-4-5"]
@@ -145,7 +155,10 @@ def test_lines_that_are_no_messages_are_passed_over(answer: Json) -> None:
         ("nameless", "the server's list cannot be counted: tools[0]: has no name"),
     ],
 )
-def test_a_server_that_fails_is_an_error_of_one_line(run: Run, mode: str, said: str) -> None:
+def test_a_server_that_fails_is_an_error_of_one_line(
+    run: Run, mode: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mcp_process, "_GRACE_SECONDS", NET_SECONDS)  # until it has ended, so that its exit code is told
     result = run("count", "--mcp", command(mode))
     assert (result.exit_code, result.stdout) == (1, "")
     assert said in result.stderr
@@ -174,11 +187,14 @@ def test_a_signal_ends_the_server_too(tmp_path: Path, number: signal.Signals) ->
     pids = tmp_path / "pids"
     unheard = shlex.join(("sh", "-c", f"{command('stubborn', str(pids))} > /dev/null"))
     environment = os.environ | {"TOKENWARD_STORE": "memory://"}
-    arguments = [sys.executable, "-m", "tokenward", "count", "--mcp", unheard]
+    arguments = [sys.executable, "-m", "tokenward", "count", "--timeout", str(NET_SECONDS), "--mcp", unheard]
     with subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, start_new_session=True) as process:
-        wait_until(lambda: pids.exists() and len(pids.read_text(encoding="utf-8").split()) == 2)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=30)
+        try:
+            wait_until(lambda: pids.exists() and len(pids.read_text(encoding="utf-8").split()) == 2)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=NET_SECONDS)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert b"Traceback" not in errors
     for pid in pids.read_text(encoding="utf-8").split():
@@ -239,7 +255,7 @@ def served(application: ASGIApp) -> Generator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(NET_SECONDS)
 
 
 def sdk_server() -> MCPServer:
@@ -316,7 +332,7 @@ def answering(
             yield f"http://127.0.0.1:{server.server_address[1]}/mcp"
         finally:
             server.shutdown()
-            thread.join(20)
+            thread.join(NET_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +347,7 @@ def answering(
 )
 def test_what_is_no_mcp_server(run: Run, status: int, body: bytes, content_type: str, said: str) -> None:
     with answering(status, body, content_type) as url:
-        result = run("count", "--mcp", url, "--timeout", "20")
+        result = run("count", "--mcp", url, "--timeout", str(NET_SECONDS))
     assert (result.exit_code, result.stdout) == (1, "")
     assert said in result.stderr
     assert result.stderr.count("\n") == 1
@@ -349,7 +365,7 @@ def test_the_sdk_logs_nothing_beside_the_error() -> None:
 def test_an_answer_without_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mcp_tools, "MAX_LIST_BYTES", 1_000)
     with answering(200, b'"' + b"x" * 2_000 + b'"', "application/json") as url:
-        result = run("count", "--mcp", url, "--timeout", "20")
+        result = run("count", "--mcp", url, "--timeout", str(NET_SECONDS))
     assert (result.exit_code, result.stdout) == (1, "")
     assert "list of tools is longer than 16 MiB" in result.stderr
 
@@ -357,7 +373,7 @@ def test_an_answer_without_end(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_compressed_answer(run: Run) -> None:
     packed = {"content-encoding": "gzip"}
     with answering(200, gzip.compress(b"x" * 2**20), "application/json", packed) as url:
-        result = run("count", "--mcp", url, "--timeout", "20")
+        result = run("count", "--mcp", url, "--timeout", str(NET_SECONDS))
     assert (result.exit_code, result.stdout) == (1, "")
     assert "compressed form that was not asked for" in result.stderr
 
@@ -370,8 +386,9 @@ def test_a_list_that_is_too_long(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_nobody_there(run: Run) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    result = run("count", "--mcp", f"http://127.0.0.1:{port}/mcp?key=s3cret")
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        port = unheard.getsockname()[1]
+        result = run("count", "--mcp", f"http://127.0.0.1:{port}/mcp?key=s3cret")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == "Error: --mcp: the server cannot be reached (ConnectError).\n"

@@ -8,7 +8,12 @@ import time
 from pathlib import Path
 from typing import TypeAlias
 
-STUBBORN_CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
+STUBBORN_CHILD = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(flush=True)
+time.sleep(600)
+"""
 
 Json: TypeAlias = dict[str, object]
 
@@ -25,14 +30,16 @@ def main(mode: str) -> None:
             sys.exit(3)
         case "garbage":
             print("Welcome to my server!\n{bad", flush=True)
-        case "stubborn":
-            child = subprocess.Popen([sys.executable, "-c", STUBBORN_CHILD])
-            Path(sys.argv[2]).write_text(f"{os.getpid()} {child.pid}", encoding="utf-8")
         case _:
             pass
-    for line in sys.stdin:
+    for number, line in enumerate(sys.stdin):
         if mode == "silent":
             continue
+        if mode == "stubborn" and number == 0:  # whoever speaks to this process knows that it runs
+            child = subprocess.Popen([sys.executable, "-c", STUBBORN_CHILD], stdout=subprocess.PIPE)
+            assert child.stdout is not None
+            child.stdout.readline()
+            Path(sys.argv[2]).write_text(f"{os.getpid()} {child.pid}", encoding="utf-8")
         message = json.loads(line)
         if "id" in message:
             params: Json = message.get("params") or {}

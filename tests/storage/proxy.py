@@ -37,6 +37,7 @@ class _Wire:
     server: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     deaf: bool = False
     silent: bool = False
+    set_up: bool = False
     working: bool = False
     counted: int = -1
 
@@ -51,11 +52,15 @@ class Proxy:
 
     Attributes:
         cuts: Those to come; each is used for one connection.
+        mute: What a client says on a connection that is silent from then on; used once.
+        unheard: The transactions that were begun on connections that are silent, those of setting up left out.
     """
 
     server_url: str
     cuts: deque[Cut] = field(default_factory=deque[Cut])
+    mute: bytes = b""
     connections: int = 0
+    unheard: int = 0
     _wires: set[_Wire] = field(default_factory=set[_Wire])
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
     _port: int = 0
@@ -92,6 +97,13 @@ class Proxy:
         for wire in self._wires:
             wire.silent = True
 
+    def lose(self) -> None:
+        """Close the connections that batches came by; the others go silent."""
+        for wire in self._wires:
+            wire.silent = True
+            if wire.working:
+                wire.close()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         parts = urlsplit(self.server_url)
@@ -110,8 +122,12 @@ class Proxy:
     async def _to_server(self, wire: _Wire) -> None:
         reader, writer = wire.client[0], wire.server[1]
         while piece := await reader.read(_PIECE):
+            if self.mute and self.mute in piece:
+                self.mute, wire.silent = b"", True
             if wire.silent:
+                self.unheard += wire.set_up and b"BEGIN" in piece
                 continue
+            wire.set_up = wire.set_up or b"COMMIT\0" in piece
             cut = self._due(wire, piece)
             if cut is None:
                 writer.write(piece)

@@ -1,12 +1,14 @@
 """A process that spends under load until it is done or killed: ``recorder.py URL TASKS EACH``.
 
 Task t's piece of work n has the key ``t-n``, so that a later process can do the same work again. Odd tasks hold first
-and settle the hold. A line ``KEY EVENT_ID`` is printed once the event was acknowledged.
+and settle the hold. A line ``KEY EVENT_ID`` is printed once the event was acknowledged. The last piece of each task
+waits for the end of the input, so that who is to be killed cannot be done before.
 """
 
 import sys
 
 import anyio
+import anyio.to_thread
 
 from tokenward.engine.limits import Amounts, Subjects
 from tokenward.engine.types import HOUR_US
@@ -15,9 +17,11 @@ from tokenward.storage.base import Record, Reserve, UsageStore
 from tokenward.storage.factory import open_store
 
 
-async def work(store: UsageStore, task: int, each: int) -> None:
+async def work(store: UsageStore, task: int, each: int, may_end: anyio.Event) -> None:
     """Spend 1 token at a time, each with its own key."""
     for number in range(each):
+        if number == each - 1:
+            await may_end.wait()
         key, reservation_id = f"{task}-{number}", ""
         if task % 2:
             subjects = Subjects(f"user{task % 4}", "team")
@@ -40,9 +44,12 @@ async def work(store: UsageStore, task: int, each: int) -> None:
 
 
 async def main(url: str, tasks: int, each: int) -> None:
+    may_end = anyio.Event()
     async with open_store(url) as store, anyio.create_task_group() as group:
         for task in range(tasks):
-            group.start_soon(work, store, task, each)
+            group.start_soon(work, store, task, each, may_end)
+        await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+        may_end.set()
 
 
 if __name__ == "__main__":

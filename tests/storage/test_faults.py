@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import events_of
+from tests.waiting import NET_SECONDS, StillClock, settled
 from tokenward.engine.errors import StoreUnavailable
 from tokenward.engine.limits import Amounts, Subjects, TokenLimit
 from tokenward.engine.types import HOUR_US
 from tokenward.engine.usage import TokenUsage, UsageQuery
+from tokenward.performance import Performance
 from tokenward.storage.base import Record, Reserve
 from tokenward.storage.group_commit import Patience
 from tokenward.storage.sqlite import SqliteStore
@@ -52,7 +54,7 @@ async def locked(path: Path) -> AsyncGenerator[Callable[[], None]]:
 
 @pytest.mark.slow
 async def test_a_record_survives_a_lock_of_three_seconds(path: Path) -> None:
-    async with SqliteStore(path, busy_seconds=0.2) as store:
+    async with SqliteStore(path, busy_seconds=0.2, patience=Patience(NET_SECONDS, NET_SECONDS)) as store:
         await store.set_limit(TokenLimit("user:alice", "tokens", "day", 100))
         async with locked(path) as let_go:
             asking = [asyncio.create_task(store.record(replace(RECORD, key=f"k{number}"))) for number in range(5)]
@@ -70,20 +72,34 @@ async def test_a_record_survives_a_lock_of_three_seconds(path: Path) -> None:
         assert len(await events_of(store)) == 5
 
 
-async def test_a_lock_that_is_never_let_go_is_waited_for_as_long_as_patience_lasts(path: Path) -> None:
-    async with SqliteStore(path, busy_seconds=0.1, patience=Patience(0.3, 0.8)) as store:
-        loop = asyncio.get_running_loop()
+async def test_a_lock_that_is_never_let_go_is_waited_for_as_long_as_patience_lasts(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = Performance().ledger
+    async with SqliteStore(path, busy_seconds=0.05, patience=Patience(5, 60), meter=tries) as store:
         async with locked(path):
-            started = loop.time()
+            still = StillClock(monkeypatch)
+
+            async def after(seconds: float) -> tuple[bool, bool]:
+                """Who has given up by then, once it was tried again."""
+                failures = tries.failures
+                still.pass_seconds(seconds)
+                await still.until(lambda: tries.failures > failures)
+                await settled()
+                return hold.done(), record.done()
+
             record = asyncio.create_task(store.record(RECORD))
-            with pytest.raises(StoreUnavailable, match="locked by another process"):
-                await store.reserve(HOLD)
-            gave_up = loop.time() - started
-            assert 0.3 <= gave_up < 0.8
-            with pytest.raises(StoreUnavailable, match="locked by another process"):
-                await record
-            # A last try may have begun just before patience was over, and there are pauses between tries.
-            assert 0.8 <= loop.time() - started < 3
+            hold = asyncio.create_task(store.reserve(HOLD))
+            assert [await after(seconds) for seconds in (0, 4, 2, 53, 2)] == [
+                (False, False),
+                (False, False),
+                (True, False),
+                (True, False),
+                (True, True),
+            ]
+            for one in (hold, record):
+                with pytest.raises(StoreUnavailable, match="locked by another process"):
+                    await one
             with pytest.raises(StoreUnavailable, match="locked by another process"):
                 await store.set_limit(TokenLimit("user:alice", "tokens", "day", 100))
             assert await store.limits() == []

@@ -2,14 +2,18 @@
 
 import asyncio
 import gc
+import sys
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 
 import anyio
 import pytest
 
 from tests.conftest import CountingIds
+from tests.waiting import NET_SECONDS, StillClock
 from tokenward.engine.errors import InvalidInput, StoreOverloaded, StoreUnavailable
 from tokenward.engine.limits import Amounts, Subjects
 from tokenward.engine.usage import TokenUsage
@@ -86,7 +90,7 @@ async def settled() -> None:
 
 
 def group(commits: Commits, *, max_waiting: int = MAX_WAITING, max_batch: int = MAX_BATCH) -> GroupCommit:
-    patience = Patience(0.0, 5.0)
+    patience = Patience(0.0, NET_SECONDS)
     return GroupCommit(
         commits, new_id=CountingIds("b"), patience=patience, max_waiting=max_waiting, max_batch=max_batch
     )
@@ -208,7 +212,7 @@ async def test_outcomes_of_a_lost_commit_stay_with_their_operations() -> None:
         assert batch.outcomes is not None
         return batch.outcomes
 
-    together = GroupCommit(commit, new_id=CountingIds(), patience=Patience(0.0, 5.0))
+    together = GroupCommit(commit, new_id=CountingIds(), patience=Patience(0.0, NET_SECONDS))
     outcomes = await asyncio.gather(*submitted(together, [RECORD, CHECK, RECORD, CHECK]), return_exceptions=True)
     assert (outcomes[0], outcomes[2]) == ("outcome of 0", "outcome of 2")
     assert isinstance(outcomes[1], StoreUnavailable)
@@ -216,18 +220,30 @@ async def test_outcomes_of_a_lost_commit_stay_with_their_operations() -> None:
     assert len({one.batch_id for one in tries}) == 1
 
 
-async def test_patience_ends(commits: Commits) -> None:
+async def test_patience_ends(commits: Commits, monkeypatch: pytest.MonkeyPatch) -> None:
     commits.failures.extend(unreachable() for _ in range(1_000))
-    together = GroupCommit(commits, new_id=CountingIds(), patience=Patience(0.05, 0.3))
-    loop = asyncio.get_running_loop()
-    started = loop.time()
+    still = StillClock(monkeypatch)
+    together = GroupCommit(commits, new_id=CountingIds(), patience=Patience(5, 60))
+
+    async def after(seconds: float) -> tuple[bool, bool]:
+        """Who has given up by then, once it was tried again."""
+        tries = len(commits.batches)
+        still.pass_seconds(seconds)
+        await still.until(lambda: len(commits.batches) > tries)
+        await settled()
+        return check.done(), record.done()
+
     check, record = submitted(together, [CHECK, RECORD])
-    with pytest.raises(StoreUnavailable):
-        await check
-    gave_up = loop.time() - started
-    with pytest.raises(StoreUnavailable):
-        await record
-    assert 0.05 <= gave_up < 0.3 <= loop.time() - started
+    await settled()
+    assert [await after(seconds) for seconds in (4, 2, 53, 2)] == [
+        (False, False),
+        (True, False),
+        (True, False),
+        (True, True),
+    ]
+    for one in (check, record):
+        with pytest.raises(StoreUnavailable):
+            await one
     commits.failures.clear()
     assert await together.submit(RECORD) == RECORD
 
@@ -237,7 +253,7 @@ async def test_who_waits_behind_a_patient_batch_has_its_own_patience(commits: Co
     together = GroupCommit(commits, new_id=CountingIds(), patience=Patience(0.05, 3_600))
     (record,) = submitted(together, [RECORD])
     await settled()
-    with anyio.fail_after(5), pytest.raises(StoreUnavailable):
+    with anyio.fail_after(NET_SECONDS), pytest.raises(StoreUnavailable):
         await together.submit(CHECK)
     assert (record.done(), len(together)) == (False, 0)
     commits.failures.clear()
@@ -342,7 +358,7 @@ async def test_closing_does_not_wait_for_a_store_that_is_away(commits: Commits) 
     together = GroupCommit(commits, new_id=CountingIds(), patience=Patience(3_600, 3_600))
     tasks = submitted(together, [RECORD, CHECK])
     await settled()
-    with anyio.fail_after(5):
+    with anyio.fail_after(NET_SECONDS):
         await together.close()
     outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(one) for one in outcomes] == [StoreUnavailable] * 2
@@ -406,3 +422,31 @@ def test_a_loop_that_ends_with_work_under_way_does_not_stop_the_next() -> None:
 
     asyncio.run(leave())
     assert asyncio.run(next_one()) == Release("1")
+
+
+def test_what_waits_can_be_asked_from_a_thread_while_loops_come() -> None:
+    async def commit(batch: Batch) -> Sequence[object]:
+        return list(batch.operations)
+
+    together = GroupCommit(commit, new_id=CountingIds())
+    over, asked = threading.Event(), list[int]()
+
+    def ask() -> None:
+        while not over.is_set():
+            asked.append(together.waiting)
+
+    loops: list[asyncio.AbstractEventLoop] = []
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor() as threads:
+            asking = threads.submit(ask)
+            for _ in range(300):
+                loops.append(asyncio.new_event_loop())
+                with closing(loops[-1]):
+                    loops[-1].run_until_complete(together.submit(Release("1")))
+            over.set()
+            asking.result(NET_SECONDS)
+    finally:
+        sys.setswitchinterval(interval)
+    assert set(asked) <= {0, 1}

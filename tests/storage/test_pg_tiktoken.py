@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio
@@ -15,11 +16,14 @@ from psycopg.sql import SQL, Composed, Literal
 
 from tests.postgres import REQUIRE, Cluster, free_port
 from tests.storage.plpython import PATH, create_functions, functions_folder, packages_for
+from tests.waiting import NET_SECONDS, pass_seconds, until
 from tokenward.engine.counting.counter import TokenCounter
+from tokenward.engine.counting.results import BatchTokenCountResult
 from tokenward.engine.errors import InvalidInput, UnknownEncoding
 from tokenward.engine.tokenizers.base import Method, TokenizationModel
 from tokenward.engine.tokenizers.encodings import load_encoding
 from tokenward.engine.tokenizers.text import DIRECT_CHARACTERS
+from tokenward.engine.types import random_id
 from tokenward.storage.postgres.pg_tiktoken import (
     LEFT_ALONE_SECONDS,
     OFFERED_ENCODINGS,
@@ -63,7 +67,7 @@ def counting_url(postgres_cluster: Cluster, functions: Path) -> Iterator[str]:
 async def counting(
     url: str,
     counter: TokenCounter | None = None,
-    timeout_seconds: float = 20,
+    timeout_seconds: float = NET_SECONDS,
     timer: Callable[[], float] = time.perf_counter,
 ) -> AsyncGenerator[PgTiktoken]:
     opened = PgTiktoken(url, counter or TokenCounter(), timeout_seconds=timeout_seconds, timer=timer)
@@ -238,19 +242,30 @@ async def test_an_address_that_is_none() -> None:
         await assert_in_process(counter, "the database cannot be reached")
 
 
-async def test_a_server_that_takes_connections_and_says_nothing() -> None:
+async def test_a_server_that_takes_connections_and_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[SocketStream] = []
+
     async def silent(stream: SocketStream) -> None:
+        taken.append(stream)
         async with stream:
             await anyio.sleep_forever()
+
+    async def asked() -> bool:
+        return bool(taken)
 
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, silent)
         port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        async with counting(f"postgresql://u@127.0.0.1:{port}/db?sslmode=disable", timeout_seconds=2.0) as counter:
+        url = f"postgresql://u@127.0.0.1:{port}/db?sslmode=disable"
+        async with counting(url, timer=lambda: 0.0) as counter:
+            async with anyio.create_task_group() as asking:
+                asking.start_soon(assert_in_process, counter, "the database cannot be reached")
+                await until(asked)
+                # A connection is waited for half as long as its answer.
+                pass_seconds(NET_SECONDS / 2, monkeypatch)
+            # Left alone: the second call does not ask.
             await assert_in_process(counter, "the database cannot be reached")
-            with anyio.fail_after(10):
-                # Left alone: the second call does not wait.
-                await assert_in_process(counter, "the database cannot be reached")
+        assert len(taken) == 1
         tasks.cancel_scope.cancel()
 
 
@@ -279,10 +294,37 @@ async def test_no_count_for_a_text(postgres_url: str) -> None:
         await assert_in_process(counter, "the database did not give a count for each text")
 
 
-async def test_a_slow_function(postgres_url: str) -> None:
-    define(postgres_url, "PERFORM pg_sleep(60); RETURN 7")
-    async with counting(postgres_url, timeout_seconds=0.3) as counter:
-        await assert_in_process(counter, "the database took longer than 0.3 s")
+@dataclass(frozen=True)
+class Sleeper:
+    """A database whose function falls asleep over some texts."""
+
+    url: str
+    name: str
+
+    async def sleeps(self) -> None:
+        """Returns once it is asleep."""
+        query = "SELECT 1 FROM pg_stat_activity WHERE application_name = %s AND wait_event = 'PgSleep'"
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+
+            async def asleep() -> bool:
+                return (await connection.execute(query, [self.name])).rowcount == 1
+
+            await until(asleep)
+
+
+@pytest.fixture
+def sleeper(postgres_url: str) -> Sleeper:
+    define(postgres_url, "IF b LIKE 'slow%' THEN PERFORM pg_sleep(1000); END IF; RETURN 7")
+    name = random_id()
+    return Sleeper(f"{postgres_url}&application_name={name}", name)
+
+
+async def test_a_slow_function(sleeper: Sleeper, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with counting(sleeper.url) as counter:
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(assert_in_process, counter, "the database took longer than 60 s", "slow")
+            await sleeper.sleeps()
+            pass_seconds(NET_SECONDS, monkeypatch)
         define(postgres_url, "RETURN 7")
         assert (await counter.count_tokens_batch(["x"])).results[0].method == "pg_tiktoken"
 
@@ -292,25 +334,32 @@ async def test_a_statement_that_the_server_cancels(postgres_url: str) -> None:
     async with counting(postgres_url) as counter:
         assert (await counter.count_tokens_batch(["x"])).results[0].method == "pg_tiktoken"
         define(postgres_url, "RAISE EXCEPTION 'canceled' USING ERRCODE = '57014'")
-        await assert_in_process(counter, "the database took longer than 20 s")
+        await assert_in_process(counter, "the database took longer than 60 s")
 
 
-async def test_the_rest_of_a_batch_does_not_wait_again(postgres_url: str) -> None:
-    define(postgres_url, "IF b = 'text 1500' THEN PERFORM pg_sleep(60); END IF; RETURN 7")
-    texts = [f"text {number}" for number in range(4 * STATEMENT_TEXTS)]
-    async with counting(postgres_url, timeout_seconds=0.5) as counter:
-        batch = await counter.count_tokens_batch(texts)
-    methods = [one.method for one in batch.results]
+async def test_the_rest_of_a_batch_does_not_wait_again(sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{'slow' if number == 1500 else 'text'} {number}" for number in range(4 * STATEMENT_TEXTS)]
+    batches: list[BatchTokenCountResult] = []
+    async with counting(sleeper.url) as counter:
+
+        async def count() -> None:
+            batches.append(await counter.count_tokens_batch(texts))
+
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(count)
+            await sleeper.sleeps()
+            pass_seconds(NET_SECONDS, monkeypatch)
+    methods = [one.method for one in batches[0].results]
     assert methods == ["pg_tiktoken"] * STATEMENT_TEXTS + ["tiktoken"] * 3 * STATEMENT_TEXTS
 
 
-async def test_a_call_that_is_cancelled_leaves_the_next_ones_alone(postgres_url: str) -> None:
-    define(postgres_url, "IF b = 'slow' THEN PERFORM pg_sleep(60); END IF; RETURN 7")
-    async with counting(postgres_url) as counter:
+async def test_a_call_that_is_cancelled_leaves_the_next_ones_alone(sleeper: Sleeper) -> None:
+    async with counting(sleeper.url) as counter:
         await counter.count_tokens_batch(["x"])
-        with anyio.move_on_after(0.2) as scope:
-            await counter.count_tokens_batch(["slow"])
-        assert scope.cancelled_caught
+        async with anyio.create_task_group() as asking:
+            asking.start_soon(counter.count_tokens_batch, ["slow"])
+            await sleeper.sleeps()
+            asking.cancel_scope.cancel()
         assert (await counter.count_tokens_batch(["x"])).results[0].method == "pg_tiktoken"
 
 

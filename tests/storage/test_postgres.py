@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import events_of
 from tests.postgres import Cluster, free_port
 from tests.storage.proxy import Cut, Moment, Proxy
+from tests.waiting import NET_SECONDS, pass_seconds
 from tokenward.engine.errors import ConfigurationError, StoreUnavailable
 from tokenward.engine.limits import Amounts, Subjects, TokenLimit
 from tokenward.engine.types import HOUR_US, MINUTE_US, random_id, system_clock
@@ -44,7 +45,7 @@ async def execute(url: str, statement: str) -> None:
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Waits until something is so, which it has to be soon."""
-    with anyio.fail_after(60):
+    with anyio.fail_after(NET_SECONDS):
         while not condition():  # noqa: ASYNC110 - what changes tells nobody
             await asyncio.sleep(0.01)
 
@@ -227,10 +228,23 @@ async def test_a_server_that_dies_under_load_loses_and_doubles_nothing(
         assert {one for _, one, _ in used} == {len(acknowledged)}
 
 
+async def found(store: UsageStore) -> None:
+    """Record once, as soon as there is a connection."""
+    with anyio.fail_after(NET_SECONDS):
+        while True:
+            try:
+                await store.record(RECORD)
+            except StoreUnavailable:
+                continue
+            return
+
+
 async def test_a_server_that_is_away_is_said_and_found_again(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = PostgresStore(proxy.url, patience=IMPATIENT)
+    # How long one waits for a connection of the pool's. The first one is made before there is a pool.
     monkeypatch.setattr(postgres_database, "CONNECT_SECONDS", 1.0)
-    async with PostgresStore(proxy.url, patience=IMPATIENT) as store:
-        await store.record(RECORD)
+    async with closed as store:
+        await found(store)
         there, proxy.server_url = (
             proxy.server_url,
             proxy.server_url.replace(f":{urlsplit(proxy.server_url).port}/", f":{free_port()}/"),
@@ -243,41 +257,61 @@ async def test_a_server_that_is_away_is_said_and_found_again(proxy: Proxy, monke
         with pytest.raises(StoreUnavailable):
             await store.limits()
         proxy.server_url = there
-        with anyio.fail_after(10):
-            while True:
-                try:
-                    await store.record(RECORD)
-                except StoreUnavailable:
-                    continue
-                break
+        await found(store)
         assert len(await events_of(store)) == 2
 
 
 @pytest.mark.slow
 async def test_connections_that_went_silent_are_given_up(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """A route was lost: nothing comes back and nothing is closed, but new connections can be made."""
-    monkeypatch.setattr(postgres_database, "ANSWER_SECONDS", 0.3)
     async with PostgresStore(proxy.url) as store:
         await store.set_limit(TEAM)
         first = [await store.record(RECORD), *await asyncio.gather(*(store.record(RECORD) for _ in range(3)))]
         # Several connections are made and lie idle.
         await asyncio.gather(*(store.limits() for _ in range(6)))
         proxy.silence()
-        # psycopg gives its request to cancel, and its answer, five seconds each.
-        with anyio.fail_after(12):
-            outcomes = [*first, await store.record(RECORD)]
+        recording = asyncio.create_task(store.record(RECORD))
+        await eventually(lambda: proxy.unheard == 1)
+        pass_seconds(postgres_database.ANSWER_SECONDS, monkeypatch)
+        outcomes = [*first, await recording]
+        # The other connections on that route were not waited for one after the other.
+        assert proxy.unheard == 1
         assert (await store.reserve(HOLD)).reservation_id
         assert await store.limits() == [TEAM]
         await once(store, outcomes)
         assert await standing(store, proxy.server_url, [ALICE]) == [("group:team", 5, 2)]
 
 
+@pytest.mark.slow
+async def test_a_connection_that_goes_silent_while_it_is_set_up_gives_its_place_back(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = PostgresStore(proxy.url, pool_size=1, patience=IMPATIENT)
+    monkeypatch.setattr(postgres_database, "CONNECT_SECONDS", 1.0)
+    proxy.mute = b"idle_in_transaction"
+    async with closed as store:
+        await found(store)
+        assert not proxy.mute
+
+
+@pytest.mark.slow
+async def test_a_lost_connection_is_not_asked_about_on_a_route_that_went_silent(proxy: Proxy) -> None:
+    async with PostgresStore(proxy.url, patience=IMPATIENT) as store:
+        await store.set_limit(TEAM)
+        await found(store)
+        for _ in range(3):  # several connections are made and lie idle
+            await asyncio.gather(*(store.limits() for _ in range(6)))
+        proxy.lose()
+        await found(store)
+
+
 async def test_a_pool_without_a_free_connection_is_unavailable_for_a_while(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_database, "CONNECT_SECONDS", 1.0)
     database = PostgresDatabase(postgres_url, pool_size=1)
-    async with LedgerStore(database, new_id=random_id, patience=Patience(0.1, 30)) as store:
+    monkeypatch.setattr(postgres_database, "CONNECT_SECONDS", 1.0)
+    async with LedgerStore(database, new_id=random_id, patience=Patience(0.1, NET_SECONDS)) as store:
+        await found(store)
         async with database.transaction():
             with pytest.raises(StoreUnavailable, match="no connection is free"):
                 await store.reserve(HOLD)
@@ -341,8 +375,11 @@ async def test_a_limit_is_set_while_many_servers_are_busy(postgres_url: str) -> 
 
 
 @pytest.mark.slow
-async def test_servers_that_cross_each_other_never_wait_in_a_circle(postgres_url: str) -> None:
+async def test_servers_that_cross_each_other_never_wait_in_a_circle(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Users and groups are combined crosswise, and half of all subjects are new."""
+    monkeypatch.setattr(postgres_database, "CONNECT_SECONDS", NET_SECONDS)
     random = Random(7)
     written: list[RecordOutcome] = []
 
@@ -448,8 +485,9 @@ async def test_the_server_tells_the_time(postgres_url: str, monkeypatch: pytest.
 
 
 async def test_a_closed_store_leaves_no_connection_and_says_so(
-    postgres_url: str, caplog: pytest.LogCaptureFixture
+    postgres_url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(postgres_database, "CONNECT_SECONDS", NET_SECONDS)
     store = PostgresStore(postgres_url)
     with pytest.raises(StoreUnavailable, match="closed"):
         await store.record(RECORD)

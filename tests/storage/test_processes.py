@@ -115,7 +115,8 @@ def recorded(url: str, kill_after: int | None = None) -> dict[str, str]:
     """Let a process record under load, perhaps until it is killed; the events it acknowledged, by their keys."""
     command = [sys.executable, str(HERE / "recorder.py"), url, str(TASKS), str(EACH)]
     lines: list[str] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    stdin = subprocess.DEVNULL if kill_after is None else subprocess.PIPE
+    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)

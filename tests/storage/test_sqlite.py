@@ -3,13 +3,19 @@
 import asyncio
 import contextlib
 import sqlite3
+import threading
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from tests.conftest import FakeClock, events_of
+from tests.waiting import NET_SECONDS, until, wait_until
 from tokenward.engine.errors import ConfigurationError, SchemaTooNew, StoreUnavailable
 from tokenward.engine.limits import Amounts, Subjects, TokenLimit
 from tokenward.engine.types import SECOND_US
@@ -97,11 +103,20 @@ async def test_a_caller_cancelled_at_any_moment_leaves_the_store_whole(path: Pat
 
 
 async def test_a_caller_cancelled_while_it_waits_blocks_nobody(path: Path) -> None:
-    async with SqliteStore(path) as store:
+    async with SqliteStore(path, busy_seconds=NET_SECONDS) as store:
+
+        async def taken() -> bool:
+            return not store.waiting
+
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(store.record(RECORD), 0.05)
+            asking = asyncio.create_task(store.record(RECORD))
+            while not store.waiting:  # noqa: ASYNC110 - it takes a step, and no time
+                await asyncio.sleep(0)
+            await until(taken)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
             other.execute("COMMIT")
         # The first was under way and is done by now, or is about to be.
         assert (await store.record(RECORD)).duplicate
@@ -235,3 +250,68 @@ async def test_two_stores_on_one_file_see_each_other(path: Path) -> None:
         await one.set_limit(TokenLimit("user:alice", "tokens", "day", 10))
         assert (await two.reserve(Reserve(subjects=ALICE, amounts=Amounts(10), ttl_us=SECOND_US))).decision.allowed
         assert not (await one.reserve(Reserve(subjects=ALICE, amounts=Amounts(1), ttl_us=SECOND_US))).decision.allowed
+
+
+class Slow:
+    """Opens connections as slowly as a test wants."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+        self.begun, self.goes_on = threading.Event(), threading.Event()
+        self.made: list[sqlite3.Connection] = []
+        self._before = set(threading.enumerate())
+        self._number = number
+        self._connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", self._connected)
+
+    def _connected(self, *args: Any, **options: Any) -> sqlite3.Connection:
+        self.made.append(self._connect(*args, **options))
+        if len(self.made) == self._number:
+            self.begun.set()
+            assert self.goes_on.wait(NET_SECONDS)
+        return self.made[-1]
+
+    def all_closed(self) -> bool:
+        new = set(threading.enumerate()) - self._before
+        if any("_connection_worker_thread" in thread.name for thread in new):
+            return False
+        for one in self.made:
+            with contextlib.suppress(sqlite3.ProgrammingError):
+                one.total_changes  # noqa: B018 - closed ones refuse it
+                return False
+        return True
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["to write", "to read"])
+async def test_a_connection_that_comes_when_nobody_waits_any_more_is_closed(
+    path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch, number)
+
+    async def work() -> None:
+        async with SqliteStore(path) as store:
+            await events_of(store)
+
+    working = asyncio.create_task(work())
+    await anyio.to_thread.run_sync(slow.begun.wait)
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    slow.goes_on.set()
+    await anyio.to_thread.run_sync(wait_until, slow.all_closed)
+    assert len(slow.made) == number
+
+
+async def test_all_connections_are_closed_also_by_an_end_that_is_cancelled(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = Slow(monkeypatch, 0)
+    database = SqliteDatabase(path)
+    await database.connect()
+    await database.describe()
+    closing = asyncio.create_task(database.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await closing
+    await anyio.to_thread.run_sync(wait_until, slow.all_closed)
+    assert len(slow.made) == 2

@@ -299,6 +299,8 @@ async def test_a_history_is_cut(connect: Connect) -> None:
     # Null values inside messages stay: they are the caller's.
     assert answer["messages"] == [HELLO, CALL, RESULT, HELLO]
     assert (misfit["fits"], misfit["messages"]) == (False, [HELLO, long])
+    assert str(misfit["reason"]).startswith("Nothing that its provider accepts fits, so nothing was changed.")
+    assert answer.get("reason") is None
 
 
 async def test_the_text_block_keeps_nulls_inside_messages(connect: Connect) -> None:
@@ -368,6 +370,8 @@ async def test_messages_are_compressed(connect: Connect) -> None:
         ("check_quota", {"tokens": "many"}, "tokens: expected an integer, got a string."),
         ("check_quota", {"tokens": 1, "reserve": "yes"}, "reserve: expected true or false, got a string."),
         ("check_quota", {"tokens": 1, "reserve": True, "ttl_seconds": 0}, "ttl_seconds: "),
+        ("check_quota", {"tokens": 1, "ttl_seconds": -1}, "ttl_seconds: "),
+        ("usage_report", {"period": ""}, "period: '' is not a period; give hours, days or weeks"),
         ("check_quota", {"tokens": 1, "user": ""}, "user: '' is not a name; give 1 to 200 printable characters."),
         ("check_quota", {"tokens": 1, "priority": "urgent"}, "priority: 'urgent' is not one of low, normal, high."),
         ("check_quota", {"tokens": 1, "group": "team"}, "model: a cost limit applies"),

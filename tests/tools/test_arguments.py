@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 import pytest
 
-from tokenward.engine.errors import InvalidInput, TokenwardError, shown
+from tokenward.engine.errors import InvalidInput, TokenwardError, WrongArguments, shown
 from tokenward.engine.types import JsonObject, JsonValue
 from tokenward.tools.arguments import MAX_DEPTH, check_arguments
 from tokenward.tools.definition import ANYTHING, Advertised, Result, Tool, ToolContext
+from tokenward.tools.registry import load_tools
 
 
 class Nothing(Result):
@@ -155,3 +156,33 @@ def test_a_long_name_is_compared_with_none(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_long_text_is_shown_as_its_beginning(value: str) -> None:
     whole = repr(value).encode("utf-8", "backslashreplace").decode()
     assert shown(value) == (whole if len(whole) <= 60 else f"{whole[:59]}…")
+
+
+@pytest.mark.parametrize(
+    ("tool", "given", "meant"),
+    [
+        ("record_usage", "prompt_tokens", "input_tokens"),
+        ("record_usage", "completion_tokens", "output_tokens"),
+        ("record_usage", "cache_read_input_tokens", "cached_input_tokens"),
+        ("record_usage", "cache_creation_input_tokens", "cache_write_tokens"),
+        ("record_usage", "usage", "response"),
+        ("estimate_cost", "prompt_tokens", "input_tokens"),
+        ("estimate_cost", "completion_tokens", "output_tokens"),
+        ("estimate_cost", "cache_creation_input_tokens", "cache_write_tokens"),
+        ("check_quota", "max_tokens", "max_output_tokens"),
+        ("check_quota", "completion_tokens", "max_output_tokens"),
+        ("check_quota", "total_tokens", "tokens"),
+        ("count_tokens", "content", "text"),
+        ("count_messages", "content", "messages"),
+        ("record_usage", "input_token", "input_tokens"),
+        ("record_usage", "total_tokens", None),
+        ("count_tokens", "usage", None),
+    ],
+)
+def test_what_providers_call_it_is_not_taken_for_something_else(tool: str, given: str, meant: str | None) -> None:
+    found = next(one for one in load_tools() if one.name == tool)
+    with pytest.raises(WrongArguments) as caught:
+        check_arguments(found, {given: 1})
+    told = str(caught.value).removeprefix(f"Unknown argument {given!r}.")
+    expected = f" Did you mean {meant!r}?" if meant else f" {tool} takes: {', '.join(found.parameters)}."
+    assert told == expected

@@ -15,7 +15,7 @@ from tokenward.service import Tokenward
 from tokenward.tools.definition import ToolContext
 from tokenward.tools.registry import load_tools
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("patient_pg_tiktoken")]
 
 IN_PROCESS = "Counted in process: "
 

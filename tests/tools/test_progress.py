@@ -6,7 +6,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from tests.waiting import until
+from tests.waiting import NET_SECONDS, until
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.steps import advance, finish
 from tokenward.engine.types import JsonObject
@@ -33,10 +33,9 @@ async def test_a_thread_is_followed_while_it_counts() -> None:
 
     def count() -> str:
         advance(100)
-        goes_on[0].wait(30)
-        finish(LARGE_CHARACTERS)
-        finish(LARGE_CHARACTERS * 100)
-        goes_on[1].wait(30)
+        assert goes_on[0].wait(NET_SECONDS)
+        finish(LARGE_CHARACTERS * 101)
+        assert goes_on[1].wait(NET_SECONDS)
         return "counted"
 
     async def watch() -> None:

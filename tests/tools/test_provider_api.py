@@ -34,7 +34,8 @@ async def connected(double: ProviderDouble, root: Path) -> AsyncGenerator[ToolCl
     """A client of a server whose settings say to ask the double."""
     file = root / "settings.toml"
     urls = ", ".join(f'{provider} = "{double.url}"' for provider in VARIABLES)
-    file.write_text(f'store = "memory://"\nbackend = "provider_api"\nprovider_urls = {{ {urls} }}\n', encoding="utf-8")
+    asked = f'backend = "provider_api"\nprovider_timeout_seconds = 60\nprovider_urls = {{ {urls} }}\n'
+    file.write_text(f'store = "memory://"\n{asked}', encoding="utf-8")
     settings = load_settings(file, roots=(root,))
 
     @asynccontextmanager

@@ -6,6 +6,7 @@ import pytest
 from mcp.client import Client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,12 +14,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.conftest import FakeClock
 from tests.server.auth.doors import ADMIN, ALICE, BOB, application, auth_table, settings_with
 from tests.server.auth.issuer import AUDIENCE, ISSUER, RSA_KEY, Issuer, key_set, listening, public, serving
+from tests.waiting import NET_SECONDS
 from tokenward.engine.types import JsonObject
+from tokenward.server.auth import jwks
 from tokenward.server.auth.caller import principal_of
-from tokenward.server.auth.door import authenticated
+from tokenward.server.auth.door import authenticated, metadata_routes
 from tokenward.server.auth.rates import SWEEP_AT, Rates
 from tokenward.server.auth.settings import AuthSettings
 from tokenward.server.auth.tokens import TOKEN_BYTES, TokenBook, hash_of, new_token
+from tokenward.server.http import health
 from tokenward.server.http.app import build_app
 from tokenward.server.settings import load_settings
 
@@ -91,7 +95,8 @@ async def test_a_token_ends(clock: FakeClock) -> None:
         assert (await asking.get("/", headers=headers)).status_code == 401
 
 
-async def test_a_token_of_the_authorization_server(clock: FakeClock) -> None:
+async def test_a_token_of_the_authorization_server(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "TIMEOUT_SECONDS", NET_SECONDS)
     issuer = Issuer(clock() // 1_000_000)
     with serving(key_set(public(RSA_KEY, "one"))) as (url, asked):
         jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": url}
@@ -173,7 +178,8 @@ def test_tokens_are_random_and_known_by_their_hash(clock: FakeClock) -> None:
     assert hash_of(ALICE).removeprefix("sha256:") not in repr(auth_table())
 
 
-async def test_every_route_but_the_open_ones_asks_for_a_token() -> None:
+async def test_every_route_but_the_open_ones_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_PATIENCE_SECONDS", NET_SECONDS)
     auth = auth_table(jwt={"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": "https://issuer.example/jwks"})
     # Where only this machine can ask, /metrics is open.
     settings = settings_with(auth, http={"sse": True, "host": "192.0.2.1", "allowed_hosts": ["127.0.0.1:8484"]})
@@ -194,6 +200,29 @@ async def test_every_route_but_the_open_ones_asks_for_a_token() -> None:
     assert metadata["resource"] == AUDIENCE
 
 
+ADDRESSES = [
+    *("https://{}.example", "https://{}.example/", "https://{}.example/mcp", "https://{}.example:8443/a/mcp/"),
+    *("https://{}.example:443/mcp", "https://{}.Example/mcp"),
+]
+
+
+@pytest.mark.parametrize("place", ADDRESSES)
+async def test_addresses_are_told_as_they_are_written(place: str) -> None:
+    issuer, audience = place.format("login"), place.format("tokens")
+    jwt = {"issuer": issuer, "audience": audience, "jwks_url": "https://login.example/jwks"}
+    settings = auth_table(jwt=jwt)
+    settings.check(written=True)
+    (route,) = metadata_routes(settings)
+    async with client(Starlette(routes=[route])) as asking:
+        told = (await asking.get(route.path)).json()
+    # Clients compare both as texts.
+    assert (told["authorization_servers"], told["resource"]) == ([issuer], audience)
+    async with client(authenticated(who, settings)) as asking:
+        challenge = (await asking.get("/")).headers["www-authenticate"]
+    place = "/".join(audience.split("/")[:3]).lower().removesuffix(":443")
+    assert f'resource_metadata="{place}{route.path}"' in challenge
+
+
 async def test_without_authentication_there_is_one_user_and_no_admin() -> None:
     settings = load_settings(None, store="memory://", user="the-operator")
     async with application(settings) as asked:
@@ -209,7 +238,7 @@ async def test_both_eras_know_who_asks(era: str) -> None:
     async with listening(build_app(settings_with())) as port:
         for token, subject in ((ALICE, "alice"), (BOB, "bob")):
             headers = {"Authorization": f"Bearer {token}"}
-            async with httpx2.AsyncClient(headers=headers) as http:
+            async with httpx2.AsyncClient(headers=headers, timeout=NET_SECONDS) as http:
                 transport = streamable_http_client(f"http://127.0.0.1:{port}/mcp", http_client=http)
                 async with Client(transport, mode=era) as asking:
                     result = await asking.call_tool("check_quota", CALL_AS)
@@ -224,12 +253,12 @@ async def test_the_legacy_transport_knows_who_asks_and_lends_no_session() -> Non
     async with listening(build_app(settings_with(http={"sse": True}))) as port:
         base = f"http://127.0.0.1:{port}"
         headers = {"Authorization": f"Bearer {ALICE}"}
-        transport = sse_client(f"{base}/sse", headers=headers, on_session_created=addresses.append)
+        transport = sse_client(f"{base}/sse", headers=headers, timeout=NET_SECONDS, on_session_created=addresses.append)
         async with Client(transport, mode="legacy") as asking:
             result = await asking.call_tool("check_quota", CALL_AS)
             assert result.structured_content is not None
             assert result.structured_content["user"] == "alice"
-            async with httpx2.AsyncClient() as http:
+            async with httpx2.AsyncClient(timeout=NET_SECONDS) as http:
                 url = f"{base}/messages/?session_id={addresses[0]}"
                 for token, status in ((BOB, 404), (ADMIN, 404), (ALICE, 202)):
                     posted = await http.post(url, json=LIST, headers={"Authorization": f"Bearer {token}"})

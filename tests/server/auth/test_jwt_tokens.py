@@ -5,6 +5,7 @@ import hmac
 import json
 from collections.abc import Callable
 
+import anyio
 import pytest
 
 from tests.conftest import FakeClock
@@ -22,8 +23,10 @@ from tests.server.auth.issuer import (
     public,
     serving,
 )
+from tests.waiting import NET_SECONDS, settled
 from tokenward.engine.types import JsonObject
-from tokenward.server.auth.jwks import KeySet, KeysUnavailable, fetch, read_keys
+from tokenward.server.auth import jwks
+from tokenward.server.auth.jwks import KeySet, KeysUnavailable, PublicKey, fetch, read_keys
 from tokenward.server.auth.jwt_tokens import JwtVerifier
 from tokenward.server.auth.settings import AuthSettings, JwtSetting
 from tokenward.server.auth.verifier import Verifier
@@ -318,8 +321,6 @@ async def test_without_keys_nobody_knows(clock: FakeClock, issuer: Issuer) -> No
 
 
 async def test_many_at_once_ask_once(clock: FakeClock) -> None:
-    import anyio
-
     source = Source()
     keys = KeySet("", algorithms=["RS256"], keys_seconds=600, clock=clock, fetch=source)
     async with anyio.create_task_group() as tasks:
@@ -328,7 +329,53 @@ async def test_many_at_once_ask_once(clock: FakeClock) -> None:
     assert source.asked == 1
 
 
-async def test_keys_come_over_http() -> None:
+class SlowSource(Source):
+    """Gives its keys when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go = anyio.Event(), anyio.Event()
+
+    async def __call__(self, url: str) -> bytes:
+        self.begun.set()
+        await self.go.wait()
+        return await super().__call__(url)
+
+
+async def test_keys_are_fetched_to_the_end_though_nobody_waits_any_more(clock: FakeClock) -> None:
+    source = SlowSource()
+    keys = KeySet("", algorithms=["RS256"], keys_seconds=600, clock=clock, fetch=source)
+    async with anyio.create_task_group() as callers:
+        for _ in range(3):
+            callers.start_soon(keys.find, "one", "RS256")
+        await source.begun.wait()
+        callers.cancel_scope.cancel()  # ends here, while the fetch goes on
+    source.go.set()
+    assert await keys.find("one", "RS256")
+    assert source.asked == 1
+
+
+async def test_who_leaves_takes_the_keys_from_nobody(clock: FakeClock) -> None:
+    source = SlowSource()
+    keys = KeySet("", algorithms=["RS256"], keys_seconds=600, clock=clock, fetch=source)
+    found: list[PublicKey | None] = []
+
+    async def find() -> None:
+        found.append(await keys.find("one", "RS256"))
+
+    async with anyio.create_task_group() as staying, anyio.create_task_group() as leaving:
+        leaving.start_soon(keys.find, "one", "RS256")
+        await source.begun.wait()
+        staying.start_soon(find)
+        await settled()
+        leaving.cancel_scope.cancel()
+        source.go.set()
+    assert [one.kid for one in found if one] == ["one"]
+    assert source.asked == 1
+
+
+async def test_keys_come_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jwks, "TIMEOUT_SECONDS", NET_SECONDS)
     with serving(KEYS) as (url, asked):
         assert await fetch(url) == KEYS
     assert asked == ["/jwks"]

@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 
@@ -13,12 +15,14 @@ import pytest
 
 from tests.server.auth.doors import ADMIN, ALICE, BOB, auth_table
 from tests.server.auth.issuer import AUDIENCE, ISSUER, OTHER_RSA_KEY, RSA_KEY, Issuer, key_set, public, serving
+from tests.waiting import NET_SECONDS
 from tokenward.engine.types import JsonObject, JsonValue, system_clock
 
 PROMPT = "zebra-prompt-51c1"
 KEY = "sk-zebra-key-77aa"
 PASSWORD = "zebra-password-0b1d"
 WRONG = "tw_zebra-wrong-token"
+ADDRESS_KEY = "zebra-address-9d33"
 
 MESSAGES: JsonValue = [
     {"role": "system", "content": f"{PROMPT} system"},
@@ -54,6 +58,7 @@ CALLS: list[tuple[str, JsonObject]] = [
     ("truncate_history", {"messages": MESSAGES, "max_tokens": 1, "model": "gpt-4o", "strategy": "nonsense"}),
     ("compress_messages", {"messages": [{"role": "critic", "content": PROMPT}], "model": "gpt-4o"}),
     ("usage_report", {"period": "7d", "group_by": "session"}),
+    ("usage_report", {"period": "7d", "cursor": PROMPT}),
 ]
 """Good and bad calls. What a tool gives back of a history is the caller's own, so none of those is here."""
 
@@ -73,7 +78,7 @@ class Server:
     """The real server in a process of its own, with all that it writes."""
 
     def __init__(self, folder: Path, jwks_url: str) -> None:
-        jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": jwks_url}
+        jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwks_url": f"{jwks_url}?key={ADDRESS_KEY}"}
         tokens = [
             {"hash": one.hash, "subject": one.subject, "scopes": list(one.scopes), "groups": list(one.groups)}
             for one in auth_table().tokens
@@ -121,7 +126,7 @@ class Server:
         """What it wrote."""
         self.process.send_signal(signal.SIGTERM)
         output = self.process.stdout.read() if self.process.stdout else ""
-        code = self.process.wait(20)
+        code = self.process.wait(NET_SECONDS)
         self._reader.join()
         for stream in (self.process.stdout, self.process.stderr):
             if stream is not None:
@@ -194,7 +199,7 @@ def test_nothing_of_a_caller_or_a_secret_is_left_anywhere(tmp_path: Path) -> Non
         server = Server(tmp_path, jwks_url)
         answers: list[str] = []
         try:
-            with httpx2.Client(headers=headers, timeout=60) as client:
+            with httpx2.Client(headers=headers, timeout=NET_SECONDS) as client:
 
                 def post(token: str, body: str) -> None:
                     response = client.post(server.url, content=body, headers={"Authorization": f"Bearer {token}"})
@@ -226,7 +231,7 @@ def test_nothing_of_a_caller_or_a_secret_is_left_anywhere(tmp_path: Path) -> Non
     ledger = b"".join(one.read_bytes() for one in sorted(tmp_path.iterdir()) if one.is_file())
     assert b"alice" in ledger
     secrets = {"a token": ALICE, "a wrong token": WRONG, "a JWT": good, "a forged JWT": forged}
-    secrets |= {"the provider's key": KEY, "a password": PASSWORD, "a prompt": PROMPT}
+    secrets |= {"the provider's key": KEY, "a password": PASSWORD, "a prompt": PROMPT, "an address": ADDRESS_KEY}
     signatures = {
         f"{name}'s signature": text.rpartition(".")[2] for name, text in (("a JWT", good), ("a forged", forged))
     }
@@ -234,3 +239,8 @@ def test_nothing_of_a_caller_or_a_secret_is_left_anywhere(tmp_path: Path) -> Non
         assert secret not in written, name
         assert secret.encode() not in ledger, name
         assert secret not in "\n".join(answers), name
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as database:
+        keys = [str(value) for (value,) in database.execute("SELECT value FROM ledger_secret")]
+    assert keys
+    for own in (*keys, "alice"):
+        assert own not in written

@@ -45,6 +45,12 @@ BAD = [
     (JWT.replace("https://i.example/jwks", "https://u:p@i.example/"), "Setting auth.jwt.jwks_url: it holds a name or "),
     (JWT.replace('"https://i.example"', '"http://i.example"'), "Setting auth.jwt.issuer: expected https; "),
     (JWT + 'resource_url = "mcp"\n', "Setting auth.jwt.resource_url: expected a URL"),
+    (JWT + 'resource_url = "https://1.2.3.4.5/mcp"\n', "Setting auth.jwt.resource_url: expected a URL"),
+    (JWT.replace('"https://i.example"', '"https://1.2.3.4.5"'), "Setting auth.jwt.issuer: expected a URL"),
+    (JWT.replace('"x"', '"https://"'), "Setting auth.jwt.audience: expected a URL, such as https://HOST/PATH. If "),
+    (JWT.replace('"x"', '"https://h:99999/mcp"'), "Setting auth.jwt.audience: expected a URL, "),
+    (JWT.replace('"x"', '"https://1.2.3.4.5/mcp"'), "Setting auth.jwt.audience: expected a URL, "),
+    (JWT.replace('"x"', '"http://h.example/mcp"'), "Setting auth.jwt.audience: expected https; "),
     (JWT + 'algorithms = ["HS256"]\n', "Setting auth.jwt.algorithms[0]: Input should be 'RS256', "),
     (JWT + 'algorithms = ["none"]\n', "Setting auth.jwt.algorithms[0]: Input should be 'RS256', "),
     (JWT + "algorithms = []\n", "Setting auth.jwt.algorithms: Tuple should have at least 1 item"),
@@ -60,6 +66,14 @@ def test_what_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
         loaded(tmp_path, text)
     assert str(refused.value).startswith(message)
     assert ALICE not in str(refused.value)
+
+
+@pytest.mark.parametrize("audience", ["https://", "http://h.example/mcp", "https://h.example/?api", "urn:tokens"])
+def test_an_audience_is_any_name_where_the_address_is_given(tmp_path: Path, audience: str) -> None:
+    address = 'resource_url = "https://h.example/mcp"\n'
+    jwt = loaded(tmp_path, JWT.replace('"x"', f'"{audience}"') + address).auth.jwt
+    assert jwt is not None
+    assert (jwt.audience, jwt.resource) == (audience, "https://h.example/mcp")
 
 
 def test_authentication_is_off_where_nobody_can_authenticate(tmp_path: Path) -> None:

@@ -1,18 +1,19 @@
 """The HTTP door on a real socket, in the test's own process and event loop."""
 
 import json
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
+from unittest.mock import patch
 
 import anyio
 import httpx2
 from anyio.abc import SocketStream
 
 from tests.server.odd_server import odd_server
-from tests.waiting import until
+from tests.waiting import NET_SECONDS, until
+from tokenward.server.http import serve
 from tokenward.server.http.app import build_app
 from tokenward.server.http.drain import Drain
 from tokenward.server.http.serve import Server, listen
@@ -81,12 +82,6 @@ class Served:
 
 
 @asynccontextmanager
-async def _closing(listener: socket.socket) -> AsyncGenerator[None]:
-    with listener:
-        yield
-
-
-@asynccontextmanager
 async def serving(
     settings: Settings | None = None,
     *,
@@ -99,12 +94,15 @@ async def serving(
     settings = settings or settings_for()
     drain = Drain()
     app = build_app(settings, server=None if real else server or odd_server(), drain=drain, stateful=stateful)
-    running = Server(app, drain, settings.http.drain_seconds, protocol)
+    # Work that is ended says so, however long this machine takes.
+    with patch.object(serve, "_CUT_OFF_SECONDS", NET_SECONDS):
+        running = Server(app, drain, settings.http.drain_seconds, protocol)
     listener = listen(settings.http)
     port: int = listener.getsockname()[1]
     # No deadlines of its own: a test may put the clock forward.
     client = httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=None)
-    async with _closing(listener), client, anyio.create_task_group() as group:
+    async with AsyncExitStack() as ending, client, anyio.create_task_group() as group:
+        ending.enter_context(listener)
         group.start_soon(running.serve, [listener])
 
         async def started() -> bool:
@@ -114,4 +112,6 @@ async def serving(
             await until(started)
             yield Served(port, running, drain, client)
         finally:
+            # Nobody sends anything any more that would have to be waited for.
+            ending.enter_context(patch.object(serve, "_LINGER_SECONDS", 0))
             running.should_exit = True

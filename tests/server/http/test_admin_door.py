@@ -68,11 +68,10 @@ def test_it_is_not_there_where_nobody_authenticates(tmp_path: Path) -> None:
 
 
 def test_the_routes_themselves_refuse_who_came_past_the_door() -> None:
-    class Unopened:
-        async def get(self) -> ToolContext:
-            raise AssertionError("opened for nobody")
+    async def unopened() -> ToolContext:
+        raise AssertionError("opened for nobody")
 
-    with TestClient(Starlette(routes=admin_routes(Unopened())), ADDRESS) as client:
+    with TestClient(Starlette(routes=admin_routes(unopened)), ADDRESS) as client:
         for path in PATHS:
             refused = client.get(path)
             assert (refused.status_code, refused.headers["content-type"]) == (403, PROBLEM)
@@ -158,12 +157,11 @@ def test_a_body_that_is_too_long_is_refused(tmp_path: Path) -> None:
 
 
 def client_that_meets(error: Exception) -> TestClient:
-    class Broken:
-        async def get(self) -> ToolContext:
-            raise error
+    async def broken() -> ToolContext:
+        raise error
 
     admin = Principal("orchestrator", frozenset({"admin"}))
-    return TestClient(known(Starlette(routes=admin_routes(Broken())), admin), ADDRESS)
+    return TestClient(known(Starlette(routes=admin_routes(broken)), admin), ADDRESS)
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable("The ledger is away."), SchemaTooNew(9, 8)])

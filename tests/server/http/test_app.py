@@ -10,7 +10,9 @@ from mcp.client import Client
 
 from tests.server.http.serving import MODERN, Protocol, call, serving, settings_for
 from tests.server.http.sleepers import newest
+from tests.waiting import NET_SECONDS
 from tokenward.server.application import build_server
+from tokenward.server.http import health
 from tokenward.server.http.app import without_folders
 from tokenward.server.settings import Settings
 
@@ -159,7 +161,8 @@ async def test_everybody_works_on_one_ledger() -> None:
         assert not released.is_error
 
 
-async def test_health() -> None:
+async def test_health(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_PATIENCE_SECONDS", NET_SECONDS)
     async with serving() as served:
         alive = await served.client.get("/healthz")
         assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
@@ -170,8 +173,9 @@ async def test_health() -> None:
 
 
 async def test_a_server_without_its_store_is_alive_but_not_ready(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(health, "_PATIENCE_SECONDS", NET_SECONDS)  # a disk may be slow
     (tmp_path / "file").touch()
     settings = Settings.model_validate({"store": f"sqlite:///{tmp_path}/file/ledger.db", "http": {"port": 0}})
     async with serving(settings) as served:
@@ -184,7 +188,8 @@ async def test_a_server_without_its_store_is_alive_but_not_ready(
         assert (await served.client.get("/readyz")).status_code == 200
 
 
-async def test_a_server_whose_schema_was_changed_is_not_ready(tmp_path: Path) -> None:
+async def test_a_server_whose_schema_was_changed_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_PATIENCE_SECONDS", NET_SECONDS)
     settings = Settings.model_validate({"store": f"sqlite:///{tmp_path}/ledger.db", "http": {"port": 0}})
     async with serving(settings, real=True) as served:
         assert (await served.client.get("/readyz")).status_code == 200
@@ -254,7 +259,8 @@ async def test_what_is_not_served_is_not_found(path: str) -> None:
         ("/nowhere", 401),
     ],
 )
-async def test_what_needs_a_token(path: str, expected: int) -> None:
+async def test_what_needs_a_token(path: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_PATIENCE_SECONDS", NET_SECONDS)
     token = {"hash": "sha256:" + "0" * 64, "subject": "alice"}
     settings = Settings.model_validate(
         {"store": "memory://", "http": {"port": 0, "sse": True}, "auth": {"tokens": [token]}}

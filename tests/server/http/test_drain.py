@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +14,9 @@ import pytest
 
 from tests.server.http.serving import HEADERS, Protocol, Served, call, next_data, serving, settings_for
 from tests.server.http.sleepers import Sleepers, listen, nap
+from tests.server.test_stdio import ENVIRONMENT
 from tests.waiting import NET_SECONDS, pass_seconds, until
+from tokenward.server.http import serve
 from tokenward.server.http.drain import Drain
 from tokenward.server.http.serve import Server
 
@@ -53,7 +57,10 @@ async def test_work_in_progress_is_answered(protocol: Protocol, in_newest: bool,
 
 
 @PROTOCOLS
-async def test_what_is_on_its_way_is_answered_and_told_that_the_connection_ends(protocol: Protocol) -> None:
+async def test_what_is_on_its_way_is_answered_and_told_that_the_connection_ends(
+    protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "_LINGER_SECONDS", NET_SECONDS)
     async with serving(protocol=protocol) as served:
         stream = await served.connected()
         served.stop()
@@ -65,6 +72,7 @@ async def test_what_is_on_its_way_is_answered_and_told_that_the_connection_ends(
         assert b"connection: close" in answer
         assert b'{"status":"ending"}' in answer
         await until(partial(_is_refused, served))
+        pass_seconds(NET_SECONDS, monkeypatch)
 
 
 @PROTOCOLS
@@ -98,7 +106,8 @@ async def test_work_may_go_on_for_the_time_of_the_drain(monkeypatch: pytest.Monk
     sleepers = Sleepers()
     answers: list[httpx2.Response] = []
     # Less than a request may take.
-    async with serving(settings_for(drain_seconds=60), server=sleepers.server) as served:
+    settings = settings_for(drain_seconds=6_000, request_timeout_seconds=60_000)
+    async with serving(settings, server=sleepers.server) as served:
 
         async def ask() -> None:
             answers.append(await served.post(call("sleep")))
@@ -108,10 +117,10 @@ async def test_work_may_go_on_for_the_time_of_the_drain(monkeypatch: pytest.Monk
             await sleepers.are(1)
             served.stop()
             await served.drain.wait()
-            pass_seconds(50, monkeypatch)
+            pass_seconds(5_000, monkeypatch)
             await until(partial(_is_refused, served))
             assert (sleepers.asleep, served.drain.over) == (1, False)
-            pass_seconds(20, monkeypatch)
+            pass_seconds(1_000, monkeypatch)
     assert sleepers.ended == ["cancelled"]
     assert answers[0].status_code == 503
 
@@ -155,6 +164,7 @@ def test_a_process_that_cannot_end_is_left(monkeypatch: pytest.MonkeyPatch, capl
         """Is never called."""
 
     server = Server(app, Drain(), 3)
+    monkeypatch.setattr(serve, "_SAY_SECONDS", NET_SECONDS)
     monkeypatch.setattr(threading, "Timer", Timer)
     server.handle_exit(signal.SIGTERM, None)
     assert server.should_exit
@@ -163,3 +173,36 @@ def test_a_process_that_cannot_end_is_left(monkeypatch: pytest.MonkeyPatch, capl
     assert 3 < seconds < 13
     assert code == 0
     assert "did not end in time" in caplog.text
+
+
+UNHEARD = """
+import logging, threading
+from tokenward.server.http.serve import _leave
+handler = logging.StreamHandler()
+logging.getLogger().addHandler(handler)
+handler.acquire()  # as who writes to a pipe that is full
+threading.Thread(target=_leave).start()
+threading.Event().wait()
+"""
+
+
+ENDING = """
+import threading
+from tokenward.server.http.serve import _leave
+stuck = threading.Thread(target=threading.Event().wait)  # as the connection of a store that does not close
+stuck.start()
+last_resort = threading.Timer(1.0, _leave)
+last_resort.daemon = True
+last_resort.start()
+"""
+
+
+def test_a_thread_that_does_not_end_does_not_keep_the_process() -> None:
+    """Not even when the interpreter has begun to end, and starts no more threads."""
+    command = [sys.executable, "-c", ENDING]
+    assert subprocess.run(command, check=False, env=ENVIRONMENT, timeout=NET_SECONDS).returncode == 0
+
+
+def test_a_log_that_nobody_reads_does_not_keep_the_process() -> None:
+    command = [sys.executable, "-c", UNHEARD]
+    assert subprocess.run(command, check=False, env=ENVIRONMENT, timeout=NET_SECONDS).returncode == 0

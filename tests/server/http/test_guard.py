@@ -5,7 +5,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from tests.server.http.serving import call, serving, settings_for
 from tokenward.server.http.guard import Guard, is_everywhere, is_loopback
-from tokenward.server.http.replies import MCP_PATH
+from tokenward.server.http.paths import MCP_PATH
 
 pytestmark = pytest.mark.anyio
 

@@ -11,8 +11,9 @@ from tests.server.http.serving import HEADERS, Protocol, Served, call, next_data
 from tests.server.http.sleepers import Sleepers, listen, nap
 from tests.server.odd_server import SECRET
 from tests.waiting import NET_SECONDS, pass_seconds, settled, until
-from tokenward.server.http import health
+from tokenward.server.http import exchange, health
 from tokenward.server.http.endpoint import McpEndpoint
+from tokenward.server.http.shared import SharedContext
 from tokenward.server.settings import Settings
 
 pytestmark = pytest.mark.anyio
@@ -64,7 +65,10 @@ async def test_a_body_that_is_too_long_is_refused(protocol: Protocol) -> None:
 
 
 @PROTOCOLS
-async def test_a_body_of_unknown_length_is_refused_when_it_gets_too_long(protocol: Protocol) -> None:
+async def test_a_body_of_unknown_length_is_refused_when_it_gets_too_long(
+    protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_UNREAD_SECONDS", 2 * NET_SECONDS)  # nothing is left to wait for
     async with serving(settings_for(max_body_bytes=2_000), protocol=protocol) as served:
         chunk = f"{1_500:x}\r\n{'x' * 1_500}\r\n"
         answer = await served.raw(
@@ -142,6 +146,36 @@ async def test_work_ends_when_its_client_leaves(protocol: Protocol, in_newest: b
             group.cancel_scope.cancel()
         await sleepers.are(0)
         assert sleepers.ended == ["cancelled"]
+
+
+@PROTOCOLS
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "0"}])
+async def test_work_on_a_request_without_a_body_ends_too_when_its_client_leaves(
+    protocol: Protocol, headers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_PATIENCE_SECONDS", 2 * NET_SECONDS)
+    ended: list[str] = []
+    begun, over = anyio.Event(), anyio.Event()
+
+    async def stuck(_: SharedContext) -> None:
+        begun.set()
+        try:
+            await anyio.sleep_forever()
+        except anyio.get_cancelled_exc_class():
+            ended.append("cancelled")
+            raise
+        finally:
+            over.set()
+
+    monkeypatch.setattr(SharedContext, "get", stuck)
+    async with serving(protocol=protocol) as served:
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(served.client.get, "/readyz", headers=headers))
+            await begun.wait()
+            group.cancel_scope.cancel()
+        with anyio.fail_after(NET_SECONDS):
+            await over.wait()
+        assert ended == ["cancelled"]
 
 
 async def test_streams_do_not_time_out_and_have_places_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -18,13 +18,12 @@ import pytest
 from click.testing import CliRunner
 
 from tests.server.conftest import Run
-from tests.waiting import until
+from tests.waiting import NET_SECONDS, until, wait_until
 from tokenward.engine.errors import ConfigurationError
 from tokenward.engine.types import JsonObject
 from tokenward.server.cli import cli
 from tokenward.server.commands.session import Session
 from tokenward.server.http.serve import check_servable, listen
-from tokenward.server.http.workers import Workers
 from tokenward.server.settings import Settings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")]
@@ -34,15 +33,22 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), s
 HEADERS = {"Content-Type": "application/json", "Accept": "application/json"}
 SERVE = (sys.executable, "-W", "error", "-m", "tokenward")
 
+PATIENT = """
+from tokenward.server.entry import main
+from tokenward.server.http import serve
+serve._LINGER_SECONDS = 3.0  # clients may be stopped for longer than theirs
+main()
+"""
+
 
 @contextmanager
-def started(store: str, *options: str) -> Generator[tuple[subprocess.Popen[str], str]]:
+def started(store: str, *options: str, program: Sequence[str] = SERVE) -> Generator[tuple[subprocess.Popen[str], str]]:
     """The process, and the address that it says."""
-    command = [*SERVE, "--store", store, "serve", "--transport", "http", "--port", "0", *options]
+    command = [*program, "--store", store, "serve", "--transport", "http", "--port", "0", *options]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=ROOT) as process:
         assert process.stderr is not None
-        line = process.stderr.readline()
         try:
+            line = process.stderr.readline()
             assert line.startswith("Listening on http://127.0.0.1:"), line + process.stderr.read()
             yield process, line.split()[-1]
         finally:
@@ -57,20 +63,36 @@ def message(tool: str, **arguments: object) -> JsonObject:
 def ask(url: str, tool: str, **arguments: object) -> JsonObject:
     """What a tool answers. Raises OSError."""
     request = Request(url, json.dumps(message(tool, **arguments)).encode(), HEADERS)
-    with urlopen(request, timeout=60) as answer:
+    with urlopen(request, timeout=NET_SECONDS) as answer:
         content: JsonObject = json.loads(answer.read())["result"]["structuredContent"]
     return content
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     """The exit code, and the rest of what was logged."""
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=NET_SECONDS)
     return process.returncode, errors
 
 
 def workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """Those that have begun to load, and have not ended."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(one) for one in children if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()]
+    found: list[int] = []
+    for one in children:
+        with suppress(OSError):  # it has just ended
+            if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes():
+                found.append(int(one))
+    return found
+
+
+async def two_workers_of(process: subprocess.Popen[str]) -> list[int]:
+    """Both of them. The server listens when the first does."""
+
+    async def are_there() -> bool:
+        return len(workers_of(process)) == 2
+
+    await until(are_there)
+    return workers_of(process)
 
 
 def alive(process_id: int) -> bool:
@@ -79,11 +101,11 @@ def alive(process_id: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_well(number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])
+def test_a_signal_ends_it_well(number: str) -> None:
     with started("memory://") as (process, url):
         assert ask(url, "count_tokens", text="hello there", model="gpt-4o")["tokens"] == 2
-        process.send_signal(number)
+        process.send_signal(signal.Signals[number])
         assert ended(process) == (0, "")
 
 
@@ -96,7 +118,7 @@ def test_nothing_that_was_accepted_is_lost(tmp_path: Path) -> None:
     def work(url: str) -> None:
         place = urlsplit(url)
         body = json.dumps(message("record_usage", model="gpt-4o", input_tokens=1, output_tokens=0))
-        connection = HTTPConnection(place.hostname or "", place.port, timeout=60)
+        connection = HTTPConnection(place.hostname or "", place.port, timeout=NET_SECONDS)
         with closing(connection), suppress(ConnectionRefusedError):
             while True:
                 connection.connect()
@@ -112,15 +134,14 @@ def test_nothing_that_was_accepted_is_lost(tmp_path: Path) -> None:
                     lost.append(error)
                     return
 
-    with started(store) as (process, url):
+    with started(store, program=(*SERVE[:3], "-c", PATIENT)) as (process, url):
         threads = [threading.Thread(target=work, args=(url,)) for _ in range(4)]
         for one in threads:
             one.start()
-        while len(recorded) < 100:
-            threads[0].join(0.05)
+        wait_until(lambda: len(recorded) >= 100 or bool(lost))
         process.send_signal(signal.SIGTERM)
         for one in threads:
-            one.join(30)
+            one.join(NET_SECONDS)
         assert ended(process) == (0, "")
     assert lost == []
     with started(store) as (process, url):
@@ -135,7 +156,7 @@ def test_nothing_that_was_accepted_is_lost(tmp_path: Path) -> None:
 async def test_workers_share_the_port_and_are_replaced(tmp_path: Path) -> None:
     with started(f"sqlite:///{tmp_path}/ledger.db", "--workers", "2") as (process, url):
         assert ask(url, "count_tokens", text="hello there", model="gpt-4o")["tokens"] == 2
-        first, second = workers_of(process)
+        first, second = await two_workers_of(process)
         os.kill(first, signal.SIGKILL)
 
         async def replaced() -> bool:
@@ -160,38 +181,13 @@ async def test_workers_share_the_port_and_are_replaced(tmp_path: Path) -> None:
 async def test_workers_end_with_the_one_that_looks_after_them(tmp_path: Path) -> None:
     with started(f"sqlite:///{tmp_path}/ledger.db", "--workers", "2") as (process, url):
         ask(url, "count_tokens", text="x", model="gpt-4o")
-        workers = workers_of(process)
+        workers = await two_workers_of(process)
         process.kill()
 
         async def gone() -> bool:
             return not any(map(alive, workers))
 
         await until(gone)
-
-
-def _fail(_: socket.socket, _ready: Callable[[], object]) -> None:
-    raise SystemExit(3)
-
-
-def test_workers_that_cannot_start_are_not_started_for_ever() -> None:
-    listener = socket.create_server(("127.0.0.1", 0))
-    seconds = iter(range(1_000))
-    with pytest.raises(ConfigurationError, match="as soon as they have started"):
-        Workers(listener, _fail, 1, end_seconds=5, now=lambda: next(seconds) / 1_000, restart_seconds=0).run()
-
-
-def test_workers_that_end_now_and_then_are_replaced() -> None:
-    """Each lives for a second only, but they are hours apart."""
-    moments = [0.0, *(3_600.0 * hour + second for hour in range(7) for second in (0.0, 1.0))]
-
-    def now() -> float:
-        if len(moments) == 1:  # more ended than may in a row
-            signal.raise_signal(signal.SIGTERM)
-        return moments.pop(0)
-
-    listener = socket.create_server(("127.0.0.1", 0))
-    Workers(listener, _fail, 1, end_seconds=5, now=now, restart_seconds=0).run()
-    assert moments == []
 
 
 def settings_of(**named: object) -> Settings:

@@ -11,18 +11,22 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.server.http.test_serve import ended, started
+from tests.waiting import NET_SECONDS
 from tokenward.server.http.workers import Workers, hear_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of Unix")
 
 
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_who_connects_when_it_listens_is_answered_whatever_comes_then(workers: int, tmp_path: Path) -> None:
+def test_who_connects_when_it_listens_is_answered_whatever_comes_then(
+    workers: int, number: str, tmp_path: Path
+) -> None:
     with started(f"sqlite:///{tmp_path}/ledger.db", "--workers", str(workers)) as (process, url):
         place = urlsplit(url)
-        with socket.create_connection((place.hostname or "", place.port or 0), timeout=60) as connection:
+        with socket.create_connection((place.hostname or "", place.port or 0), timeout=NET_SECONDS) as connection:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.Signals[number])
             assert connection.recv(65_536).startswith(b"HTTP/1.1 200 ")
             assert ended(process) == (0, "")
 

@@ -57,7 +57,7 @@ async def answer(lines: AsyncIterator[str]) -> dict[str, Any]:
 async def test_a_client_is_served(protocol: Protocol) -> None:
     async with (
         serving(settings_for(sse=True), protocol=protocol) as served,
-        sse_client(f"http://127.0.0.1:{served.port}/sse") as (read, write),
+        sse_client(f"http://127.0.0.1:{served.port}/sse", timeout=NET_SECONDS) as (read, write),
         ClientSession(read, write) as client,
     ):
         await client.initialize()

@@ -11,12 +11,15 @@ from mcp.shared.message import SessionMessage
 from tests.server.http.serving import call, next_data, serving, settings_for
 from tests.server.http.sleepers import Sleepers
 from tests.server.http.test_sse import answer, rest, session
+from tests.waiting import NET_SECONDS, pass_seconds
+from tokenward.engine.types import JsonValue
+from tokenward.server.http import serve
 from tokenward.server.strict import StrictServer
 
 pytestmark = pytest.mark.anyio
 
 
-def cancellation(request_id: int | str) -> dict[str, Any]:
+def cancellation(request_id: JsonValue) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": request_id}}
 
 
@@ -49,6 +52,22 @@ async def test_calls_of_all_sessions_share_the_places() -> None:
         assert (await answer(other_lines))["id"] == 1
 
 
+async def test_what_cancels_nothing_gives_no_place_back() -> None:
+    sleepers = Sleepers()
+    settings = settings_for(sse=True, max_concurrency=2)
+    async with serving(settings, server=sleepers.server) as served, session(served) as (path, lines):
+        for number in (1, 2):
+            await served.post({**call("sleep"), "id": f"[{number}]"}, path)
+        await sleepers.are(2)
+        await served.post(cancellation([1]), path)
+        await served.post(call("sleep", request_id=3), path)
+        assert "Come again" in await refused(lines, 3)
+        assert sleepers.asleep == 2
+        # So are a call's time and its answer still its own.
+        sleepers.wake.set()
+        assert {(await answer(lines))["id"] for _ in range(2)} == {"[1]", "[2]"}
+
+
 async def test_a_session_that_ends_gives_its_places_back() -> None:
     sleepers = Sleepers()
     async with serving(settings_for(sse=True, max_concurrency=2), server=sleepers.server) as served:
@@ -76,9 +95,10 @@ async def test_an_id_that_is_open_is_refused(again: int | str) -> None:
         assert "result" in await answer(lines)
 
 
-async def test_all_that_was_accepted_is_answered_at_the_end() -> None:
+async def test_all_that_was_accepted_is_answered_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "_LINGER_SECONDS", NET_SECONDS)
     sleepers = Sleepers()
-    settings = settings_for(sse=True, max_concurrency=3, drain_seconds=600)
+    settings = settings_for(sse=True, max_concurrency=3, drain_seconds=600, request_timeout_seconds=600)
     async with serving(settings, server=sleepers.server) as served, session(served) as (path, lines):
         for number in (1, 2):
             await served.post(call("sleep", request_id=number), path)
@@ -87,6 +107,7 @@ async def test_all_that_was_accepted_is_answered_at_the_end() -> None:
         await served.drain.wait()
         assert (await served.post(call("sleep", request_id=3), path)).status_code == 202
         await sleepers.are(3)
+        pass_seconds(NET_SECONDS, monkeypatch)
         sleepers.wake.set()
         assert {(await answer(lines))["id"] for _ in range(3)} == {1, 2, 3}
 

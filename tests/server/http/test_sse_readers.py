@@ -12,11 +12,15 @@ from starlette.types import ASGIApp, Message
 
 from tests.server.http.test_sse import INITIALIZE
 from tests.server.odd_server import odd_server
-from tests.waiting import NET_SECONDS, pass_seconds, until
+from tests.waiting import NET_SECONDS, StillClock, until
 from tokenward.server.http.drain import Drain
 from tokenward.server.http.sse import Bounds, sse_routes
 
 pytestmark = pytest.mark.anyio
+
+
+TIMEOUT_SECONDS = 600.0
+"""How long a session may be unread in these tests. It passes by moving the clock."""
 
 
 class Reader:
@@ -86,7 +90,7 @@ def scope_of(method: str, path: str, query: str = "") -> dict[str, Any]:
 
 @contextmanager
 def opened(max_concurrency: int) -> Generator[Reader]:
-    bounds = Bounds(Drain(), 10_000, max_concurrency, 20)
+    bounds = Bounds(Drain(), 10_000, max_concurrency, TIMEOUT_SECONDS)
     yield Reader(Starlette(routes=sse_routes(odd_server(), bounds)))
 
 
@@ -118,7 +122,7 @@ async def test_a_session_that_does_not_read_takes_a_part_of_the_places(caplog: p
 async def test_a_session_that_does_not_read_is_ended(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with opened(64) as slow, anyio.fail_after(NET_SECONDS):
+    with opened(64) as slow:
         async with anyio.create_task_group() as group:
             group.start_soon(slow.listen)
             place = await slow.place()
@@ -132,6 +136,15 @@ async def test_a_session_that_does_not_read_is_ended(
 
             await until(kept)
             assert not slow.left
-            pass_seconds(30, monkeypatch)
+            # In steps: an answer may wait to be written only after some of them.
+            clock = StillClock(monkeypatch)
+            start = clock.now
+
+            def has_left() -> bool:
+                clock.pass_seconds(1)
+                return slow.left
+
+            await clock.until(has_left)
+            assert clock.now - start > TIMEOUT_SECONDS / 2
     assert slow.left
     assert not [one for one in caplog.records if one.exc_info]

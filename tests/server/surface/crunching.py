@@ -27,10 +27,11 @@ class Cruncher:
         self._left = threading.Event()
 
     def work(self) -> None:
+        print("begun", file=sys.stderr, flush=True)
+        self.begun.set()
         try:
             while True:
                 checkpoint()
-                self.begun.set()
                 self.steps_after += self._left.is_set()
                 sum(range(20_000))
         except Stopped:

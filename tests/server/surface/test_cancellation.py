@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import anyio
@@ -17,6 +18,7 @@ from tests.server.surface.telling import BEGUN, STOPPED
 from tests.server.test_stdio import HANDSHAKE, line, started
 from tests.server.test_stdio import call as call_line
 from tests.waiting import NET_SECONDS, until
+from tokenward.engine import steps
 from tokenward.engine.limits import TokenLimit
 from tokenward.engine.steps import followed
 from tokenward.engine.types import JsonObject
@@ -96,6 +98,7 @@ def test_a_notification_on_a_pipe_ends_the_thread_and_the_call_is_not_answered()
         process.stdin.write(HANDSHAKE + call_line(1, "crunch") + call_line(2, "echo", text="x"))
         process.stdin.flush()
         assert [json.loads(process.stdout.readline())["id"] for _ in range(2)] == [0, 2]
+        assert_tells(process, b"begun\n")
         process.stdin.write(cancelled + call_line(3, "echo", text="x"))
         process.stdin.flush()
         assert_tells(process, b"stopped\n")
@@ -150,11 +153,20 @@ def test_a_long_count_of_the_real_server_ends(tmp_path: Path) -> None:
     assert [json.loads(answer)["id"] for answer in output.splitlines()] == [3, 4]
 
 
-async def test_what_is_cancelled_while_it_counts_leaves_nothing_in_the_ledger(tmp_path: Path) -> None:
+async def test_what_is_cancelled_while_it_counts_leaves_nothing_in_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled, checkpoint = threading.Event(), steps.checkpoint
     messages: list[JsonObject] = [{"role": "user", "content": "It is what it is, and 12 more. " * 40_000}]
     asked = QuotaRequest(user="alice", model="gpt-4", messages=messages * 40, reserve=True, idempotency_key="one")
     async with Tokenward.open(f"sqlite:///{tmp_path / 'ledger.db'}") as service:
         with followed() as progress:
+
+            def patient_checkpoint() -> None:
+                """Else it may be done before it is cancelled."""
+                if progress.characters > 0 and threading.current_thread() is not threading.main_thread():
+                    cancelled.wait(NET_SECONDS)
+                checkpoint()
 
             async def counting() -> bool:
                 return progress.characters > 0
@@ -163,10 +175,12 @@ async def test_what_is_cancelled_while_it_counts_leaves_nothing_in_the_ledger(tm
                 await service.check_quota(asked)
                 pytest.fail("it was not cancelled")
 
+            monkeypatch.setattr(steps, "checkpoint", patient_checkpoint)
             async with anyio.create_task_group() as group:
                 group.start_soon(ask)
                 await until(counting)
                 group.cancel_scope.cancel()
+            cancelled.set()
         status = await (await service.ledger()).describe()
         assert (status.holds, status.events) == (0, 0)
 

@@ -78,7 +78,7 @@ async def test_over_http_everybody_sees_their_own(in_newest: bool) -> None:
         assert (await read(ALICE, "tokenward://quota/root"))["error"]["message"].startswith("Forbidden")
         assert (await read(READER, "tokenward://quota/reader"))["error"]["message"].startswith("Forbidden")
         assert "result" in await read(ADMIN, "tokenward://quota/alice")
-        assert '"total_tokens":10' in (await read(ALICE, "tokenward://report/today"))["result"]["contents"][0]["text"]
-        assert '"total_tokens":0' in (await read(READER, "tokenward://report/today"))["result"]["contents"][0]["text"]
+        assert '"total_tokens":10' in (await read(ALICE, "tokenward://report/7d"))["result"]["contents"][0]["text"]
+        assert '"total_tokens":0' in (await read(READER, "tokenward://report/7d"))["result"]["contents"][0]["text"]
         assert await users(ALICE) == ["alice"]
         assert await users(ADMIN) == ["alice", "root"]

@@ -1,5 +1,7 @@
 """Logs: lines for people, objects for machines, and no message of an exception in either."""
 
+import asyncio
+import gc
 import io
 import json
 import logging
@@ -77,6 +79,31 @@ def test_an_exception_is_its_type_and_place(formatter: logging.Formatter) -> Non
     assert SECRET not in text
 
 
+def test_a_task_that_fails_unseen_is_told_without_its_message() -> None:
+    told = io.StringIO()
+    handlers = [logging.StreamHandler(told), logging.StreamHandler(told)]
+    handlers[0].setFormatter(TextLines("%(message)s"))
+    handlers[1].setFormatter(JsonLines())
+
+    async def fail() -> None:
+        raise RuntimeError(SECRET)
+
+    async def leave() -> None:
+        await asyncio.wait([asyncio.create_task(fail())])
+        gc.collect()
+
+    logger = logging.getLogger("asyncio")
+    for one in handlers:
+        logger.addHandler(one)
+    try:
+        asyncio.run(leave())
+    finally:
+        for one in handlers:
+            logger.removeHandler(one)
+    assert told.getvalue().count("Task exception was never retrieved") == 2
+    assert SECRET not in told.getvalue()
+
+
 @pytest.mark.parametrize("formatter", [JsonLines(), TextLines("%(message)s")])
 def test_a_record_without_an_exception_under_way_can_be_written(formatter: logging.Formatter) -> None:
     assert "odd" in formatter.format(record_of("odd", exc_info=(None, None, None)))
@@ -100,7 +127,10 @@ def test_nobody_can_write_a_line_of_their_own(odd: str) -> None:
 
 
 @pytest.mark.parametrize(("level", "least"), [("DEBUG", "WARNING"), ("WARNING", "WARNING"), ("ERROR", "ERROR")])
-@pytest.mark.parametrize("name", ["mcp.server.sse", "mcp.server.mcpserver.server", "sse_starlette.sse"])
+@pytest.mark.parametrize(
+    "name",
+    ["mcp.server.sse", "mcp.server.mcpserver.server", "sse_starlette.sse", "aiosqlite", "httpx2", "httpcore2.http11"],
+)
 def test_who_would_log_what_clients_write_is_kept_quiet(
     monkeypatch: pytest.MonkeyPatch, name: str, level: str, least: str
 ) -> None:

@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
 from tests.server.odd_server import SECRET, TOOLS, open_context
 from tests.waiting import until
@@ -124,13 +124,17 @@ async def test_the_answer_of_a_check_is_in_its_span(seen: Seen) -> None:
     assert (attributes["tokenward.quota.allowed"], attributes["tokenward.quota.held"]) == (True, True)
 
 
-async def test_a_clients_trace_goes_on_here(seen: Seen) -> None:
+async def test_a_clients_trace_goes_on_here_without_its_state(seen: Seen) -> None:
     async with Client(server_of(seen), mode="2026-07-28") as client:
-        meta: Any = {"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        meta: Any = {"traceparent": trace, "tracestate": f"v={SECRET}"}
         await client.call_tool("check_quota", {"tokens": 10}, meta=meta)
     context = seen.named("tools/call check_quota").get_span_context()
     assert context is not None
     assert f"{context.trace_id:032x}" == "4bf92f3577b34da6a3ce929d0e0e4736"
+    exported = seen.spans.get_finished_spans()
+    assert not any(one.trace_state for span in exported for one in (span.get_span_context(), span.parent) if one)
+    assert SECRET not in "".join(one.to_json() for one in exported)
 
 
 async def test_an_error_is_told_by_its_kind_alone(seen: Seen) -> None:
@@ -160,6 +164,17 @@ async def test_no_text_of_a_clients_leaves(seen: Seen) -> None:
     assert "prompts/get other" in exported
     assert SECRET not in exported
     assert SECRET not in json.dumps([[dict(one.attributes) for one in some] for some in seen.metrics().values()])
+
+
+def test_links_and_parents_lose_what_may_hold_a_text(seen: Seen) -> None:
+    flags, spans = TraceFlags(1), InMemorySpanExporter()
+    given = SpanContext(7, 8, is_remote=True, trace_flags=flags, trace_state=TraceState([("v", SECRET)]))
+    links = [Link(given, {"x": SECRET, "tokenward.x": 1})]
+    CleanSpans(spans, seen.telemetry.performance).export([ReadableSpan("ledger", given, parent=given, links=links)])
+    (span,) = spans.get_finished_spans()
+    (link,) = span.links
+    assert [span.context, span.parent, link.context] == [SpanContext(7, 8, is_remote=True, trace_flags=flags)] * 3
+    assert dict(link.attributes or {}) == {"tokenward.x": 1}
 
 
 @pytest.mark.parametrize(

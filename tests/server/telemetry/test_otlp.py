@@ -1,5 +1,6 @@
 """OpenTelemetry for real: a server in a process of its own, and a collector on loopback that gets what it sends."""
 
+import base64
 import json
 import os
 import socket
@@ -7,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
@@ -35,6 +35,7 @@ MESSAGES: list[dict[str, Any]] = [
         "params": {
             "name": "record_usage",
             "arguments": {"model": "gpt-4o", "input_tokens": 100, "output_tokens": 20, "user": SECRET},
+            "_meta": {"traceparent": f"00-{7:032x}-{8:016x}-01", "tracestate": f"v={SECRET}"},
         },
     },
     {
@@ -81,8 +82,16 @@ def collector() -> Iterator[Collector]:
         thread.join()
 
 
-def served(port: int) -> subprocess.CompletedProcess[bytes]:
-    """A server that gets the messages, answers, and ends."""
+PATIENT = """
+from tokenward.server.entry import main
+from tokenward.server.telemetry import otel
+otel.CLOSE_SECONDS = 600.0  # longer than a test may take
+main()
+"""
+
+
+def served(port: int, *, patient: bool = False) -> subprocess.CompletedProcess[bytes]:
+    """A server that gets the messages, answers, and ends; a patient one when all it has to send was taken."""
     given = {
         "TOKENWARD_STORE": "memory://",
         "TOKENWARD_TELEMETRY": json.dumps({"otel": True, "logs": "json"}),
@@ -91,7 +100,7 @@ def served(port: int) -> subprocess.CompletedProcess[bytes]:
         "OTEL_EXPORTER_OTLP_TIMEOUT": "600",  # longer than a test may take
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "tokenward", "serve"],
+        [sys.executable, *(("-c", PATIENT) if patient else ("-m", "tokenward")), "serve"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -99,11 +108,14 @@ def served(port: int) -> subprocess.CompletedProcess[bytes]:
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        for message in MESSAGES:
-            process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
-        process.stdin.flush()
-        answers = [process.stdout.readline() for message in MESSAGES if "id" in message]
-        _, errors = process.communicate(timeout=NET_SECONDS)
+        try:
+            for message in MESSAGES:
+                process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+            process.stdin.flush()
+            answers = [process.stdout.readline() for message in MESSAGES if "id" in message]
+            _, errors = process.communicate(timeout=NET_SECONDS)
+        finally:
+            process.kill()
     return subprocess.CompletedProcess([], process.returncode, b"".join(answers), errors)
 
 
@@ -116,7 +128,7 @@ def decoded(signal: str, body: bytes) -> Any:
 
 
 def test_traces_and_metrics_arrive_and_hold_no_text_of_a_clients(collector: Collector) -> None:
-    done = served(collector.port)
+    done = served(collector.port, patient=True)
     assert done.returncode == 0
     assert done.stderr == b""
     assert set(collector.bodies) == {"/v1/traces", "/v1/metrics"}
@@ -127,6 +139,7 @@ def test_traces_and_metrics_arrive_and_hold_no_text_of_a_clients(collector: Coll
             spans.update({span["name"]: span for scope in one["scopeSpans"] for span in scope["spans"]})
     assert {"initialize", "tools/call record_usage", "tools/call count_tokens", "ledger"} <= set(spans)
     assert spans["ledger"]["parentSpanId"] == spans["tools/call record_usage"]["spanId"]
+    assert base64.b64decode(spans["tools/call record_usage"]["traceId"]) == (7).to_bytes(16)
     attributes = {one["key"]: one["value"] for one in spans["tools/call record_usage"]["attributes"]}
     assert attributes["gen_ai.usage.input_tokens"] == {"intValue": "100"}
     assert [one["service.name"] for one in resources] == [{"stringValue": "tokenward"}] * len(resources)
@@ -144,12 +157,11 @@ def test_traces_and_metrics_arrive_and_hold_no_text_of_a_clients(collector: Coll
 
 @pytest.mark.parametrize("listens", [False, True])
 def test_a_collector_that_does_not_answer_keeps_nobody(listens: bool) -> None:
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        port = listener.getsockname()[1]
-        if not listens:
-            stack.close()
-        done = served(port)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        if listens:
+            listener.listen()
+        done = served(listener.getsockname()[1])
     assert done.returncode == 0
     assert done.stdout.count(b"\n") == 3
     assert SECRET.encode() not in done.stderr

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.samples import Sample
 
 from tests.server.http.serving import Served, call, serving, settings_for
+from tests.waiting import NET_SECONDS
 from tokenward.performance import Performance
 from tokenward.server.http import metrics
 from tokenward.server.settings import Settings
@@ -49,7 +50,8 @@ async def scraped(served: Served, **headers: str) -> list[Sample]:
     return samples_of(answer.text)
 
 
-async def test_a_servers_work_is_in_its_metrics() -> None:
+async def test_a_servers_work_is_in_its_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "STORE_SECONDS", NET_SECONDS)
     async with serving(settings_for(), real=True) as served:
         for _ in range(3):
             await served.post(call("count_tokens", text="hello", model="gpt-4o"))
