@@ -53,8 +53,8 @@ class _Worker:
 
     @property
     def watched(self) -> list[Connection | int]:
-        """What can be read when there is something to look at."""
-        return [self.process.sentinel, *([] if self.serves() else [self._pipe])]
+        """What can be read when there is something to look at. Reads nothing itself: nobody would look at that."""
+        return [self.process.sentinel, *([self._pipe] if self._serves_since is None else [])]
 
     def serves(self) -> bool:
         """Whether it has said that it does."""
@@ -147,15 +147,15 @@ class Workers:
         """Fill the places, again and again."""
         said_ready = False
         while not self._told(told):
-            if not said_ready and self._are_served():
-                self._ready()
-                said_ready = True
             for place in self._places:
                 if place.worker is None and place.due_at <= self._now():
                     self._fill(place)
                 elif place.worker and (code := place.worker.process.exitcode) is not None:
                     _LOG.warning("A worker ended with exit code %s; another one takes its place.", code)
                     self._empty(place, place.worker.served_seconds())
+            if self._are_served() and not said_ready:
+                self._ready()
+                said_ready = True
 
     def _told(self, told: socket.socket) -> bool:
         """Wait until something happened or is due; whether it is the end."""
@@ -164,7 +164,7 @@ class Workers:
         return told in wait([told, *(thing for one in self._workers for thing in one.watched)], seconds)
 
     def _are_served(self) -> bool:
-        return any(one.serves() for one in self._workers)
+        return any([one.serves() for one in self._workers])  # each of them is asked, and what it said is read
 
     def _fill(self, place: _Place) -> None:
         try:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import IO
 
 import pytest
 
@@ -44,6 +45,11 @@ SERVE = (sys.executable, "-W", "error", "-m", "tokenward", "serve")
 def resident_bytes(process: subprocess.Popen[bytes]) -> int:
     status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+def send(stream: IO[bytes], lines: bytes) -> None:
+    stream.write(lines)
+    stream.flush()
 
 
 def good_calls(era: Era) -> list[bytes]:
@@ -96,7 +102,7 @@ def test_stdio_answers_whatever_comes(era: Era) -> None:
     resident: list[int] = []
     with (
         subprocess.Popen(
-            SERVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET, cwd=ROOT, bufsize=0
+            SERVE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=QUIET, cwd=ROOT
         ) as process,
         ThreadPoolExecutor(1) as writer,
     ):
@@ -104,20 +110,19 @@ def test_stdio_answers_whatever_comes(era: Era) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         try:
-            process.stdin.write((HANDSHAKE if era == "2025-11-25" else b"") + b"\n".join(good_calls(era)) + b"\n")
-            with open(process.stdout.fileno(), "rb", closefd=False) as answers:
-                for _ in range(len(TOOLS) + (era == "2025-11-25")):
-                    assert "result" in json.loads(answers.readline())
-                for _ in range(MESSAGES // 2 // PART):
-                    lines = [made.next() for _ in range(PART)]
-                    sent = writer.submit(process.stdin.write, b"\n".join(lines) + b"\n")
-                    for _ in filter(is_answered, lines):
-                        answer = json.loads(answers.readline())
-                        assert ("result" in answer) != ("error" in answer), answer
-                    sent.result()
-                    resident.append(resident_bytes(process))
-                process.stdin.close()
-                assert answers.read() == b""
+            send(process.stdin, (HANDSHAKE if era == "2025-11-25" else b"") + b"\n".join(good_calls(era)) + b"\n")
+            for _ in range(len(TOOLS) + (era == "2025-11-25")):
+                assert "result" in json.loads(process.stdout.readline())
+            for _ in range(MESSAGES // 2 // PART):
+                lines = [made.next() for _ in range(PART)]
+                sent = writer.submit(send, process.stdin, b"\n".join(lines) + b"\n")
+                for _ in filter(is_answered, lines):
+                    answer = json.loads(process.stdout.readline())
+                    assert ("result" in answer) != ("error" in answer), answer
+                sent.result()
+                resident.append(resident_bytes(process))
+            process.stdin.close()
+            assert process.stdout.read() == b""
             assert process.wait(NET_SECONDS) == 0
             assert process.stderr.read() == b""
         finally:

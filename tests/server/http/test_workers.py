@@ -145,8 +145,10 @@ def test_why_a_worker_ends_is_logged_and_nothing_else(
 
 def told_when(holds: Callable[[], bool]) -> threading.Thread:
     def tell() -> None:
-        wait_until(holds)
-        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            wait_until(holds)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=tell)
     thread.start()
@@ -162,6 +164,22 @@ def test_the_end_does_not_wait_for_workers_that_still_start(
     Workers(listener, work, 2, end_seconds=NEVER, ready=ready.set).run()
     teller.join(NET_SECONDS)
     assert caplog.messages == []
+
+
+def test_one_that_serves_before_the_others_have_started_is_heard(
+    listener: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places, start = itertools.count(), SpawnProcess.start
+
+    def started(process: SpawnProcess) -> None:
+        if next(places):
+            wait_until((tmp_path / "said").exists)
+        start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", started)
+    work = partial(toilers.serve_as_first_or_hang, tmp_path)
+    tell = partial(os.kill, os.getpid(), signal.SIGTERM)
+    Workers(listener, work, 2, end_seconds=NEVER, ready=tell).run()
 
 
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGINT", "SIGHUP"])

@@ -86,8 +86,13 @@ def serve_as_sixth(folder: Path, _: socket.socket, ready: Ready) -> None:
 
 
 def serve_as_first_or_hang(folder: Path, _: socket.socket, ready: Ready) -> None:
-    """The first serves; those that come later never have started."""
+    """The first serves, and leaves a note when it has said so; those that come later never have started."""
+
+    def say() -> None:
+        ready()
+        (folder / "said").touch()
+
     if _ticket(folder) == 0:
-        _serve_until_told(ready)
+        _serve_until_told(say)
     (folder / "hangs").touch()
     _wait()
