@@ -28,6 +28,8 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Composed, Identifier
 
+from tests.waiting import NET_SECONDS
+
 SERVER = "TOKENWARD_TEST_POSTGRES"
 REQUIRE = "TOKENWARD_REQUIRE_POSTGRES"
 SKIP = "No Postgres for the tests: "
@@ -66,11 +68,15 @@ class Cluster:
         self._server_url = server_url
 
     def url(self, database: str | None = None, schema: str | None = None) -> str:
-        """The URL of a database (default: the server URL's own), with names looked up in one schema only."""
+        """The URL of a database (default: the server URL's own), with names looked up in one schema only.
+
+        With a schema it is for stores, which give a busy machine more than their few seconds for a connection.
+        """
         parts = urlsplit(self._server_url)
         query = dict(parse_qsl(parts.query))
         if schema is not None:
-            query["options"] = f"{query.get('options', '')} -csearch_path={schema}".strip()
+            options = f"{query.pop('options', '')} -csearch_path={schema}".strip()
+            query = {"connect_timeout": f"{NET_SECONDS:.0f}"} | query | {"options": options}
         path = parts.path if database is None else f"/{quote(database, safe='')}"
         return urlunsplit(parts._replace(path=path, query=urlencode(query, quote_via=quote)))
 

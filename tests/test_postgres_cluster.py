@@ -76,7 +76,7 @@ def test_urls_keep_what_they_have() -> None:
     cluster = Cluster("postgresql://u:p@h:1/db?sslmode=disable&options=-cwork_mem%3D8MB")
     assert cluster.url() == "postgresql://u:p@h:1/db?sslmode=disable&options=-cwork_mem%3D8MB"
     assert cluster.url("other", "s") == (
-        "postgresql://u:p@h:1/other?sslmode=disable&options=-cwork_mem%3D8MB%20-csearch_path%3Ds"
+        "postgresql://u:p@h:1/other?connect_timeout=60&sslmode=disable&options=-cwork_mem%3D8MB%20-csearch_path%3Ds"
     )
 
 

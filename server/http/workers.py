@@ -164,7 +164,7 @@ class Workers:
         return told in wait([told, *(thing for one in self._workers for thing in one.watched)], seconds)
 
     def _are_served(self) -> bool:
-        return any([one.serves() for one in self._workers])  # each of them is asked, and what it said is read
+        return True in [one.serves() for one in self._workers]  # each of them is asked, and what it said is read
 
     def _fill(self, place: _Place) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Any
 from zlib import crc32
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo, timeout_from_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from tokenward.engine.counting.calibration import Sample
@@ -31,8 +31,8 @@ from tokenward.storage.status import StoreStatus
 POOL_SIZE = 10
 """Most connections of a process: one for batches, the others for reports and limits."""
 
-CONNECT_SECONDS = 5.0
-"""How long to wait for a connection. The store's patience goes on from there."""
+CONNECT_SECONDS = 5
+"""How long to wait for a connection, where the URL does not say it. The store's patience goes on from there."""
 
 ANSWER_SECONDS = 30.0
 """Longest that a batch may take: a server that does not answer is as good as none."""
@@ -108,31 +108,22 @@ def _is_lost(error: Exception) -> bool:
     return not isinstance(error, PoolTimeout) and (not code or code.startswith(("08", "57P")))
 
 
-async def _configure(connection: Connection) -> None:
-    # The pool sets up few connections at a time: one that does not answer must not keep the others.
-    async with asyncio.timeout(CONNECT_SECONDS):
-        # What is read after a lock must be as it is then, whatever the server's default.
-        await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
-        await connection.execute(_SESSION)
-        await connection.commit()
-
-
 class PostgresDatabase:
     """A :class:`~tokenward.storage.store.Database` in Postgres.
 
     Args:
-        url: ``postgresql://…`` with any parameter of libpq.
+        url: ``postgresql://…`` with any parameter of libpq; ``connect_timeout`` holds for the pool's waits too.
         clock: Tells the time instead of the server's clock.
         pool_size: Most connections.
     """
 
     def __init__(self, url: str, *, clock: Clock | None = None, pool_size: int = POOL_SIZE) -> None:
         try:
-            given = conninfo_to_dict(url)
+            given = {"connect_timeout": CONNECT_SECONDS, **_NETWORK} | conninfo_to_dict(url)
+            self._connect_seconds = timeout_from_conninfo(given)
         except psycopg.ProgrammingError:
             raise ConfigurationError("store: the Postgres URL is not valid; give postgresql://HOST/DATABASE.") from None
-        ours = {"connect_timeout": int(CONNECT_SECONDS), **_NETWORK}
-        self._conninfo = make_conninfo(url, **{name: value for name, value in ours.items() if name not in given})
+        self._conninfo = make_conninfo("", **given)
         self._clock = clock
         self._pool_size = pool_size
         self._open: AsyncConnectionPool[Connection] | None = None
@@ -149,16 +140,24 @@ class PostgresDatabase:
                 self._found_version = await schema.upgrade(first, (self._clock or system_clock)())
             pool = AsyncConnectionPool[Connection](
                 self._conninfo,
-                configure=_configure,
+                configure=self._configure,
                 min_size=1,
                 max_size=self._pool_size,
-                timeout=CONNECT_SECONDS,
-                reconnect_timeout=CONNECT_SECONDS,
+                timeout=self._connect_seconds,
+                reconnect_timeout=self._connect_seconds,
                 open=False,
                 name="tokenward",
             )
             await pool.open()
         self._open = pool
+
+    async def _configure(self, connection: Connection) -> None:
+        # The pool sets up few connections at a time: one that does not answer must not keep the others.
+        async with asyncio.timeout(self._connect_seconds):
+            # What is read after a lock must be as it is then, whatever the server's default.
+            await connection.set_isolation_level(psycopg.IsolationLevel.READ_COMMITTED)
+            await connection.execute(_SESSION)
+            await connection.commit()
 
     async def close(self) -> None:
         """Close every connection."""

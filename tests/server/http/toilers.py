@@ -76,8 +76,13 @@ def serve_as_first(folder: Path, _: socket.socket, ready: Ready) -> None:
 
 
 def serve_as_sixth(folder: Path, _: socket.socket, ready: Ready) -> None:
-    """The sixth serves; the others fail, the second when that is known: so four have failed where the sixth is."""
+    """The sixth serves; the others fail, the second when that is known: so four have failed where the sixth is.
+
+    The first fails when the second is there, which else could be the one that takes its place.
+    """
     ticket = _ticket(folder)
+    if ticket == 0:
+        wait_until((folder / "1").exists)
     if ticket == 5:
         _serve_until_told(ready)
     if ticket == 1:
