@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from tests.waiting import NET_SECONDS
 from tokenward.server.cli import cli
 from tokenward.server.commands import doctor_telemetry
+from tokenward.server.http import shared
 
 Run: TypeAlias = Callable[..., Result]
 Json: TypeAlias = Callable[..., dict[str, Any]]
@@ -44,8 +45,9 @@ def run(environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.fixture(autouse=True)
 def any_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slow the disk is on which these tests run, ``doctor`` has nothing to say of it."""
+    """However slow the disk is on which these tests run, ``doctor`` has nothing to say of it, and stores get closed."""
     monkeypatch.setattr(doctor_telemetry, "_SLOW_SECONDS", NET_SECONDS)
+    monkeypatch.setattr(shared, "_CLOSE_SECONDS", NET_SECONDS)
 
 
 @pytest.fixture

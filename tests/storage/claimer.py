@@ -1,4 +1,4 @@
-"""A process that claims alerts as fast as it can: ``claimer.py URL USERS``. Prints what it got, and the cursors' key.
+"""A process that claims alerts as fast as it can: ``claimer URL USERS``. Prints what it got, and the cursors' key.
 
 It claims the alert of each user from as many tasks as there are users, all at once.
 """
@@ -7,8 +7,8 @@ import sys
 
 import anyio
 
+from tests.storage.patient import patient_store
 from tokenward.storage.base import UsageStore
-from tokenward.storage.factory import open_store
 
 
 async def claim(store: UsageStore, user: int, found: list[int]) -> None:
@@ -18,7 +18,7 @@ async def claim(store: UsageStore, user: int, found: list[int]) -> None:
 
 async def main(url: str, users: int) -> None:
     found: list[int] = []
-    async with open_store(url) as store:
+    async with patient_store(url) as store:
         async with anyio.create_task_group() as group:
             for user in range(users):
                 group.start_soon(claim, store, user, found)

@@ -1,4 +1,4 @@
-"""A process that spends from one limit as fast as it can: ``racer.py URL USER GROUP SEED``. Prints its spending.
+"""A process that spends from one limit as fast as it can: ``racer URL USER GROUP SEED``. Prints its spending.
 
 It reserves up to 13 tokens at a time, settles most holds with a little less, releases some, and stops when even 1
 token is refused.
@@ -9,16 +9,16 @@ from random import Random
 
 import anyio
 
+from tests.storage.patient import patient_store
 from tokenward.engine.limits import Amounts, Subjects
 from tokenward.engine.types import SECOND_US
 from tokenward.engine.usage import TokenUsage
 from tokenward.storage.base import Record, Reserve
-from tokenward.storage.factory import open_store
 
 
 async def spend(url: str, subjects: Subjects, random: Random) -> int:
     admitted = 0
-    async with open_store(url) as store:
+    async with patient_store(url) as store:
         size = 13
         while size:
             amounts = Amounts(random.randint(1, size))

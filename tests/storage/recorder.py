@@ -1,4 +1,4 @@
-"""A process that spends under load until it is done or killed: ``recorder.py URL TASKS EACH``.
+"""A process that spends under load until it is done or killed: ``recorder URL TASKS EACH``.
 
 Task t's piece of work n has the key ``t-n``, so that a later process can do the same work again. Odd tasks hold first
 and settle the hold. A line ``KEY EVENT_ID`` is printed once the event was acknowledged. The last piece of each task
@@ -10,11 +10,11 @@ import sys
 import anyio
 import anyio.to_thread
 
+from tests.storage.patient import patient_store
 from tokenward.engine.limits import Amounts, Subjects
 from tokenward.engine.types import HOUR_US
 from tokenward.engine.usage import TokenUsage
 from tokenward.storage.base import Record, Reserve, UsageStore
-from tokenward.storage.factory import open_store
 
 
 async def work(store: UsageStore, task: int, each: int, may_end: anyio.Event) -> None:
@@ -45,7 +45,7 @@ async def work(store: UsageStore, task: int, each: int, may_end: anyio.Event) ->
 
 async def main(url: str, tasks: int, each: int) -> None:
     may_end = anyio.Event()
-    async with open_store(url) as store, anyio.create_task_group() as group:
+    async with patient_store(url) as store, anyio.create_task_group() as group:
         for task in range(tasks):
             group.start_soon(work, store, task, each, may_end)
         await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)

@@ -1,4 +1,4 @@
-"""A process that takes slices of one budget as fast as it can: ``slicer.py URL USER GROUP SEED``. Prints its spending.
+"""A process that takes slices of one budget as fast as it can: ``slicer URL USER GROUP SEED``. Prints its spending.
 
 It opens a budget of its own from session ``parent``'s, spends most of it, closes it, and stops when the parent cannot
 even give 1 token.
@@ -9,12 +9,12 @@ from random import Random
 
 import anyio
 
+from tests.storage.patient import patient_store
 from tokenward.engine.budget import Share
 from tokenward.engine.limits import Amounts, Subjects
 from tokenward.engine.types import SECOND_US
 from tokenward.engine.usage import TokenUsage
 from tokenward.storage.base import OpenBudget, Record, Reserve, UsageStore
-from tokenward.storage.factory import open_store
 
 TTL_US = 600 * SECOND_US
 
@@ -31,7 +31,7 @@ async def spend(store: UsageStore, own: Subjects, most: int) -> int:
 
 async def main(url: str, user: str, group: str, random: Random, seed: str) -> int:
     spent, number, size = 0, 0, 40
-    async with open_store(url) as store:
+    async with patient_store(url) as store:
         while size:
             number += 1
             own = Subjects(user, group, f"child{seed}-{number}")

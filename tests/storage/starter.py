@@ -1,14 +1,14 @@
-"""A process that opens a store and says how many limits it has: ``starter.py URL``."""
+"""A process that opens a store and says how many limits it has: ``starter URL``."""
 
 import sys
 
 import anyio
 
-from tokenward.storage.factory import open_store
+from tests.storage.patient import patient_store
 
 
 async def main(url: str) -> None:
-    async with open_store(url) as store:
+    async with patient_store(url) as store:
         print(len(await store.limits()))
 
 

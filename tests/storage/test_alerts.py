@@ -19,7 +19,7 @@ from tokenward.storage.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
 
-CLAIMER = Path(__file__).with_name("claimer.py")
+ROOT = Path(__file__).parents[2]
 
 
 async def test_an_alert_is_claimed_once(store: UsageStore, clock: FakeClock) -> None:
@@ -105,9 +105,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
 def test_eight_processes_claim_each_alert_once_and_share_one_key(url: str) -> None:
-    claimers = [
-        subprocess.Popen([sys.executable, str(CLAIMER), url, "30"], stdout=subprocess.PIPE, text=True) for _ in range(8)
-    ]
+    command = [sys.executable, "-m", "tests.storage.claimer", url, "30"]
+    claimers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(8)]
     lines = [claimer.communicate(timeout=100)[0].split() for claimer in claimers]
     assert [claimer.returncode for claimer in claimers] == [0] * 8
     assert sorted(int(user) for _, *users in lines for user in users) == list(range(30))

@@ -22,12 +22,13 @@ from tokenward.storage.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
 
-STARTER = Path(__file__).with_name("starter.py")
+ROOT = Path(__file__).parents[2]
 
 
 def started(url: str) -> None:
     """Six processes open a store at once; each finds it ready and without limits."""
-    starters = [subprocess.Popen([sys.executable, str(STARTER), url], stdout=subprocess.PIPE) for _ in range(6)]
+    command = [sys.executable, "-m", "tests.storage.starter", url]
+    starters = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for _ in range(6)]
     assert [one.communicate(timeout=100)[0].strip() for one in starters] == [b"0"] * 6
     assert [one.returncode for one in starters] == [0] * 6
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PROCESSES = 8
 LIMIT = 1_000
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -37,9 +37,10 @@ def race(program: str, url: str, user: str, group: str) -> int:
     """The tokens that eight processes spent together."""
     racers = [
         subprocess.Popen(
-            [sys.executable, str(HERE / program), url, user.format(seed=seed), group, str(seed)],
+            [sys.executable, "-m", f"tests.storage.{program}", url, user.format(seed=seed), group, str(seed)],
             stdout=subprocess.PIPE,
             text=True,
+            cwd=ROOT,
         )
         for seed in range(PROCESSES)
     ]
@@ -65,7 +66,7 @@ async def test_eight_processes_never_pass_a_limit_and_use_it_up(url: str, limits
     async with open_store(url) as store:
         for limit in limits:
             await store.set_limit(limit)
-    admitted = race("racer.py", url, user, "team")
+    admitted = race("racer", url, user, "team")
     async with open_store(url) as store:
         recorded = sum(event.usage.total_tokens for event in await events_of(store))
         rows = await store.status(Subjects(user.format(seed=0), "team"))
@@ -80,7 +81,7 @@ async def test_eight_processes_share_one_budget_and_use_it_up(url: str) -> None:
     async with open_store(url) as store:
         await store.set_limit(TokenLimit("user:alice", "tokens", "day", 2 * LIMIT))
         await store.open_budget(OpenBudget(subjects=parent, share=Share(tokens=LIMIT), ttl_us=HOUR_US))
-    spent = race("slicer.py", url, "alice", "team")
+    spent = race("slicer", url, "alice", "team")
     async with open_store(url) as store:
         recorded = sum(event.usage.total_tokens for event in await events_of(store))
         budget = await store.budget("alice", "parent")
@@ -96,8 +97,8 @@ async def test_eight_processes_share_one_budget_and_use_it_up(url: str) -> None:
 async def test_a_killed_holder_gives_its_hold_back(url: str, clock: FakeClock) -> None:
     async with open_store(url, clock=clock) as store:
         await store.set_limit(TokenLimit("user:alice", "tokens", "day", 100))
-    command = [sys.executable, str(HERE / "holder.py"), url, str(clock())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: ASYNC220
+    command = [sys.executable, "-m", "tests.storage.holder", url, str(clock())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:  # noqa: ASYNC220
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "holding"
         os.kill(process.pid, signal.SIGKILL)
@@ -113,10 +114,10 @@ TASKS, EACH = 64, 12
 
 def recorded(url: str, kill_after: int | None = None) -> dict[str, str]:
     """Let a process record under load, perhaps until it is killed; the events it acknowledged, by their keys."""
-    command = [sys.executable, str(HERE / "recorder.py"), url, str(TASKS), str(EACH)]
+    command = [sys.executable, "-m", "tests.storage.recorder", url, str(TASKS), str(EACH)]
     lines: list[str] = []
     stdin = subprocess.DEVNULL if kill_after is None else subprocess.PIPE
-    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
