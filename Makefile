@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage lint format bench bench-counting bench-history bench-ledger bench-serving soak conformance conformance-server constraints clean
+.PHONY: help setup demo test explore coverage lint format bench bench-counting bench-history bench-ledger bench-serving soak conformance conformance-server constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,9 @@ demo: $(STAMP) ## see it work
 
 test: $(STAMP) ## run the tests
 	$(PYTEST)
+
+explore: $(STAMP) ## look for new examples that break a property: other ones each time, which tests do not take
+	TOKENWARD_EXPLORE=1 $(PYTEST) -m hypothesis
 
 coverage: $(STAMP) ## run the tests and measure what they reach, which takes longer; fails below 90 % of the branches
 	$(PYTEST) --cov --cov-report=term

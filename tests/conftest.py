@@ -83,9 +83,18 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure() -> None:
-    """Servers of the tests listen on loopback, also where the network is cut off; no example has to be quick."""
+    """Servers of the tests listen on loopback, also where the network is cut off; no example has to be quick.
+
+    A change is judged by the same examples each time; those that are new each time are for who looks for bugs.
+    """
     raise_loopback()
-    settings.register_profile("any machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.register_profile(
+        "any machine",
+        settings(),
+        deadline=None,
+        derandomize="TOKENWARD_EXPLORE" not in os.environ,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     settings.load_profile("any machine")
 
 
