@@ -224,6 +224,24 @@ async def test_a_hanging_hook_delays_nobody_and_is_killed_with_its_children_at_t
     await until(dead)
 
 
+async def test_an_alert_that_the_end_meets_while_it_is_claimed_is_logged(
+    clock: FakeClock, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its claim may stand, and then no other process tells it."""
+    begun = anyio.Event()
+
+    async def claim(*_: object) -> None:
+        begun.set()
+        await anyio.sleep_forever()
+
+    async with opened(clock, shell("true"), grace_seconds=0) as service:
+        monkeypatch.setattr(await service.ledger(), "claim_alert", claim)
+        await record(service, 850)
+        await begun.wait()
+    (said,) = caplog.messages
+    assert said.startswith("Alert at 80% of user:alice, tokens per day: the service ended while it was claimed")
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 async def test_a_hook_that_takes_too_long_is_killed_with_its_children(
     clock: FakeClock, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch

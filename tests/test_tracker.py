@@ -428,6 +428,39 @@ async def test_who_waited_for_a_connection_that_failed_shares_the_failure(clock:
     assert (await tracker.check_quota(QuotaRequest(tokens=1))).warnings == ()
 
 
+async def test_connecting_goes_on_when_who_asked_for_it_leaves(clock: FakeClock) -> None:
+    """A probe that waits five seconds would else undo a longer upgrade again and again."""
+    store = SlowStore()
+    tracker = made_tracker(store, clock)
+    for _ in range(3):
+        async with anyio.create_task_group() as group:
+            group.start_soon(tracker.ledger)
+            await anyio.wait_all_tasks_blocked()
+            group.cancel_scope.cancel()
+    store.gate.set()
+    assert await tracker.ledger() is store
+    assert store.tries == 1
+    await tracker.aclose()
+    assert not store.connected
+
+
+@pytest.mark.parametrize("first", ["leaves", "closes"])
+async def test_closing_ends_connecting_for_which_nobody_waits(clock: FakeClock, first: str) -> None:
+    store = SlowStore()
+    tracker = made_tracker(store, clock)
+    async with anyio.create_task_group() as closing, anyio.create_task_group() as asking:
+        asking.start_soon(tracker.ledger)
+        await anyio.wait_all_tasks_blocked()
+        if first == "closes":
+            closing.start_soon(tracker.aclose)
+            await anyio.wait_all_tasks_blocked()
+        asking.cancel_scope.cancel()
+    await tracker.aclose()
+    assert not store.connected
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await tracker.ledger()
+
+
 async def test_closing_waits_for_a_first_call_that_is_connecting_and_refuses_later_ones(clock: FakeClock) -> None:
     store = SlowStore()
     tracker = made_tracker(store, clock)

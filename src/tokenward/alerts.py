@@ -96,6 +96,9 @@ class Alerts:
         claimed = False
         try:
             claimed = await store.claim_alert(*key)
+        except asyncio.CancelledError:
+            _LOG.warning("Alert at %s: the service ended while it was claimed; it may never be told.", _name(alert))
+            raise
         finally:
             if not claimed:
                 self._free.release()
@@ -104,7 +107,7 @@ class Alerts:
         self._told.add(key)
         if claimed:
             telling = self._tell(alert_json(alert, self._clock()))
-            task = asyncio.get_running_loop().create_task(telling, name=f"{alert.threshold}% of {alert.limit.label}")
+            task = asyncio.get_running_loop().create_task(telling, name=_name(alert))
             self._telling.add(task)
             task.add_done_callback(self._ended)
 
@@ -127,6 +130,11 @@ async def _tell_one(hook: AlertHook, told: JsonObject) -> None:
         await deliver(hook, told)
     except HookError as error:
         _LOG.warning("Alert hook (%s): %s.", hook.label, error)
+
+
+def _name(alert: Alert) -> str:
+    """How the log calls it."""
+    return f"{alert.threshold}% of {alert.limit.label}"
 
 
 def _key(alert: Alert) -> tuple[str, str, str, int, int]:

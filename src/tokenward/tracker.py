@@ -1,10 +1,7 @@
 """UsageTracker: asks the ledger whether work fits, holds budget for it, and records what was used."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
 from functools import partial
-
-import anyio
 
 from tokenward.engine.catalog import Catalog
 from tokenward.engine.counting.calibration import Calibration, Learned, Sample
@@ -17,6 +14,7 @@ from tokenward.engine.tariffs import Prices
 from tokenward.engine.types import SECOND_US, Clock
 from tokenward.engine.usage import UsageQuery, UsageSum
 from tokenward.events import EventMaker, checked_priority, optional_name, receipt
+from tokenward.lazy_store import LazyStore
 from tokenward.performance import Performance, named_models
 from tokenward.requests import (
     BudgetAnswer,
@@ -80,13 +78,7 @@ class UsageTracker:
         self._counter = counter
         self._estimator = WorkEstimator(counter, prices, clock)
         self._maker = EventMaker(prices, clock, default_user, counter, calibration)
-        self._store = store
-        self._stack = AsyncExitStack()
-        self._connecting = anyio.Lock()
-        self._connected = False
-        self._failure: StoreUnavailable | None = None
-        self._failures = 0
-        self._closed = False
+        self._store = LazyStore(store, self._prepare)
         self._limits = tuple(limits)
         self._fail_open = fail_open
         self._policy = policy
@@ -95,42 +87,20 @@ class UsageTracker:
 
     async def aclose(self) -> None:
         """Close the store, if it was ever needed, also when the caller is cancelled. Later calls are refused."""
-        self._closed = True
-        with anyio.CancelScope(shield=True):
-            async with self._connecting:
-                await self._stack.aclose()
+        await self._store.aclose()
 
     async def ledger(self) -> UsageStore:
         """The store, connected. Raises StoreError."""
-        if self._connected:
-            return self._store
-        failures = self._failures
-        async with self._connecting:
-            # Who waited for an attempt that failed shares its failure: another one each would take its time in turn.
-            if self._failure is not None and self._failures != failures:
-                raise self._failure
-            if self._closed:
-                raise StoreUnavailable("The ledger is closed. Open the service before using it.", lasting=True)
-            if not self._connected:
-                try:
-                    await self._connect()
-                except StoreUnavailable as error:
-                    self._failure, self._failures = error, self._failures + 1
-                    raise
-        return self._store
+        return await self._store.get()
 
-    async def _connect(self) -> None:
-        async with AsyncExitStack() as connecting:
-            await connecting.enter_async_context(self._store)
-            # A limit that already stands is left alone: setting it anew would rebuild its counters.
-            standing = await self._store.limits()
-            for limit in self._limits:
-                if limit not in standing:
-                    await self._store.set_limit(limit)
-            if self._calibration is not None:
-                self._calibration.add(await self._store.samples())
-            self._stack.push_async_exit(connecting.pop_all())
-        self._connected = True
+    async def _prepare(self, store: UsageStore) -> None:
+        # A limit that already stands is left alone: setting it anew would rebuild its counters.
+        standing = await store.limits()
+        for limit in self._limits:
+            if limit not in standing:
+                await store.set_limit(limit)
+        if self._calibration is not None:
+            self._calibration.add(await store.samples())
 
     @property
     def catalog(self) -> Catalog:
