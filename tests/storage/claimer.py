@@ -7,7 +7,7 @@ import sys
 
 import anyio
 
-from tests.storage.patient import patient_store
+from tests.storage.processes import patient_store
 from tokenward.storage.base import UsageStore
 
 

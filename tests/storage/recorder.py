@@ -10,7 +10,7 @@ import sys
 import anyio
 import anyio.to_thread
 
-from tests.storage.patient import patient_store
+from tests.storage.processes import patient_store
 from tokenward.engine.limits import Amounts, Subjects
 from tokenward.engine.types import HOUR_US
 from tokenward.engine.usage import TokenUsage

@@ -9,7 +9,7 @@ from random import Random
 
 import anyio
 
-from tests.storage.patient import patient_store
+from tests.storage.processes import patient_store
 from tokenward.engine.budget import Share
 from tokenward.engine.limits import Amounts, Subjects
 from tokenward.engine.types import SECOND_US

@@ -4,7 +4,7 @@ import sys
 
 import anyio
 
-from tests.storage.patient import patient_store
+from tests.storage.processes import patient_store
 
 
 async def main(url: str) -> None:

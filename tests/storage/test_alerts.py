@@ -2,14 +2,13 @@
 
 import asyncio
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import FakeClock
+from tests.storage.processes import started
 from tests.storage.requests import used
 from tokenward.engine.errors import InvalidInput
 from tokenward.engine.limits import Subjects, TokenLimit
@@ -18,8 +17,6 @@ from tokenward.storage.factory import open_store
 from tokenward.storage.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
-
-ROOT = Path(__file__).parents[2]
 
 
 async def test_an_alert_is_claimed_once(store: UsageStore, clock: FakeClock) -> None:
@@ -105,8 +102,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
 def test_eight_processes_claim_each_alert_once_and_share_one_key(url: str) -> None:
-    command = [sys.executable, "-m", "tests.storage.claimer", url, "30"]
-    claimers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(8)]
+    claimers = [started("claimer", url, 30) for _ in range(8)]
     lines = [claimer.communicate(timeout=100)[0].split() for claimer in claimers]
     assert [claimer.returncode for claimer in claimers] == [0] * 8
     assert sorted(int(user) for _, *users in lines for user in users) == list(range(30))

@@ -1,8 +1,6 @@
 """The schema's versions: many processes migrate at once, a newer schema is refused, an older ledger is taken along."""
 
 import sqlite3
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import psycopg
 import pytest
 
 from tests.conftest import CountingIds, FakeClock, events_of
+from tests.storage.processes import started
 from tokenward.engine.errors import SchemaTooNew, StoreUnavailable
 from tokenward.engine.limits import Amounts, Subjects, TokenLimit
 from tokenward.engine.types import HOUR_US
@@ -22,21 +21,18 @@ from tokenward.storage.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
 
-ROOT = Path(__file__).parents[2]
 
-
-def started(url: str) -> None:
+def start_six(url: str) -> None:
     """Six processes open a store at once; each finds it ready and without limits."""
-    command = [sys.executable, "-m", "tests.storage.starter", url]
-    starters = [subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) for _ in range(6)]
-    assert [one.communicate(timeout=100)[0].strip() for one in starters] == [b"0"] * 6
+    starters = [started("starter", url) for _ in range(6)]
+    assert [one.communicate(timeout=100)[0].strip() for one in starters] == ["0"] * 6
     assert [one.returncode for one in starters] == [0] * 6
 
 
 @pytest.mark.slow
 def test_processes_starting_at_once_apply_each_migration_once(tmp_path: Path) -> None:
     path = tmp_path / "new" / "ledger.db"
-    started(f"sqlite:///{path}")
+    start_six(f"sqlite:///{path}")
     with closing(sqlite3.connect(path)) as connection:
         versions = connection.execute("SELECT version FROM schema_version ORDER BY 1").fetchall()
     assert versions == [(version,) for version, _ in migrations("sqlite")]
@@ -44,7 +40,7 @@ def test_processes_starting_at_once_apply_each_migration_once(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_servers_starting_at_once_apply_each_migration_once(postgres_url: str) -> None:
-    started(postgres_url)
+    start_six(postgres_url)
     with psycopg.connect(postgres_url) as connection:
         versions = connection.execute("SELECT version FROM schema_version WHERE version > 0 ORDER BY 1").fetchall()
         meta = connection.execute("SELECT count(*) FROM ledger_meta").fetchone()

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import anyio
 import pytest
 
 from tests.conftest import FakeClock, events_of
+from tests.storage.processes import started
 from tokenward.engine.budget import Share
 from tokenward.engine.limits import Amounts, Subjects, TokenLimit
 from tokenward.engine.types import HOUR_US, SECOND_US
@@ -22,7 +22,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 PROCESSES = 8
 LIMIT = 1_000
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -35,15 +34,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 def race(program: str, url: str, user: str, group: str) -> int:
     """The tokens that eight processes spent together."""
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-m", f"tests.storage.{program}", url, user.format(seed=seed), group, str(seed)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        for seed in range(PROCESSES)
-    ]
+    racers = [started(program, url, user.format(seed=seed), group, seed) for seed in range(PROCESSES)]
     outputs = [racer.communicate(timeout=100)[0] for racer in racers]
     assert [racer.returncode for racer in racers] == [0] * PROCESSES
     return sum(int(output) for output in outputs)
@@ -97,8 +88,7 @@ async def test_eight_processes_share_one_budget_and_use_it_up(url: str) -> None:
 async def test_a_killed_holder_gives_its_hold_back(url: str, clock: FakeClock) -> None:
     async with open_store(url, clock=clock) as store:
         await store.set_limit(TokenLimit("user:alice", "tokens", "day", 100))
-    command = [sys.executable, "-m", "tests.storage.holder", url, str(clock())]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:  # noqa: ASYNC220
+    with started("holder", url, clock()) as process:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == "holding"
         os.kill(process.pid, signal.SIGKILL)
@@ -114,10 +104,9 @@ TASKS, EACH = 64, 12
 
 def recorded(url: str, kill_after: int | None = None) -> dict[str, str]:
     """Let a process record under load, perhaps until it is killed; the events it acknowledged, by their keys."""
-    command = [sys.executable, "-m", "tests.storage.recorder", url, str(TASKS), str(EACH)]
     lines: list[str] = []
     stdin = subprocess.DEVNULL if kill_after is None else subprocess.PIPE
-    with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with started("recorder", url, TASKS, EACH, stdin=stdin) as process:
         assert process.stdout is not None
         for line in process.stdout:
             lines.append(line)
